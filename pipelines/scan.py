@@ -1,0 +1,62 @@
+"""The scan: images and captions in, ranked risk tables and a report out.
+
+Each stage reads tables and writes tables; what is up to date is kept, so the same call starts, resumes and extends a scan.
+"""
+
+from __future__ import annotations
+
+import time
+
+from scanner.core.config import RunConfig, fingerprint, resolve
+from scanner.core.lock import lock
+from scanner.core.progress import Progress
+from scanner.core.store import Store
+from scanner.embed.stage import EmbedStage
+from scanner.neighbors import stage as neighbors
+from scanner.pipelines.summary import ScanSummary, versions
+from scanner.report import stage as report
+from scanner.risk import stage as risk
+from scanner.sources.base import Source
+from scanner.sources.open import open_source
+
+
+def open_sources(config: RunConfig) -> dict[str, Source]:
+    """The sets of a config, by the name that column ``dataset`` carries."""
+    return {
+        source.dataset: open_source(
+            source.url,
+            format=source.format,
+            caption_column=source.caption_column or None,
+            image_column=source.image_column or None,
+        )
+        for source in config.sources
+    }
+
+
+def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
+    """Runs every stage that is not up to date.
+
+    Raises:
+        LockedError: another process writes this run.
+        SourceError, EncoderError, StoreError: see the stages.
+    """
+    start = time.perf_counter()
+    config = resolve(config)
+    sources = open_sources(config)
+    with lock(store):
+        # Before any work, so that a run that was stopped says what it was meant to be.
+        store.write_run({"config": config.to_dict(), "versions": versions(), "config_fingerprint": fingerprint(config)})
+
+        # 1. One pass over the bytes: images, their facts and their embeddings. The only stage that costs more than minutes.
+        embedded = EmbedStage(store, config, sources, progress).run()
+
+        # 2. Every pair above the threshold, exactly; groups at every threshold asked for come from the same pass.
+        found = neighbors.run(store, config, progress)
+
+        # 3. Groups and captions in the order in which a model is likely to have memorized them.
+        ranked = risk.run(store, config, progress)
+
+        # 4. One page that a person can read. It re-reads a few originals, so it comes last and may be made again alone.
+        page = report.run(store, config, sources, progress)
+
+    return ScanSummary.of(store, embedded, found, ranked, page, sources, seconds=time.perf_counter() - start)

@@ -1,0 +1,168 @@
+"""``scan``, ``run`` and ``report``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from scanner.core.config import RunConfig, check_config, load_config, override, resolve
+from scanner.core.errors import ConfigError
+from scanner.core.progress import Progress
+from scanner.core.store import Store
+from scanner.sources.open import FORMATS
+
+
+def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[float] | None:
+    try:
+        return None if value is None else [float(part) for part in value.split(",") if part.strip()]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers such as 0.90,0.95") from None
+
+
+@click.command()
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("--out", "run_url", required=True, metavar="RUN", help="Folder of the run: local or any fsspec URL.")
+@click.option("--config", "config_path", metavar="FILE", help="YAML with settings; flags win over it.")
+@click.option("--encoder", help="open_clip:<model>/<tag or local file>, or pixels.")
+@click.option(
+    "--format",
+    "format_",
+    help="Format of the sources instead of detecting it: " + ", ".join(FORMATS) + ".",
+)
+@click.option("--caption-column", help="Column with the caption, for Parquet and metadata files.")
+@click.option("--image-column", help="Column with the image or the embedding.")
+@click.option("--threshold", type=float, help="Cosine at or above which two images are neighbours.")
+@click.option(
+    "--report-thresholds", callback=_floats, metavar="T,T,...", help="Further thresholds to count groups at, in the same pass."
+)
+@click.option("--pairs", type=click.Choice(["spanning", "all"]), help="Write the links that span groups, or every pair.")
+@click.option(
+    "--collapse-sha256/--no-collapse-sha256",
+    default=None,
+    help="Join images of equal bytes before the search (default), or leave it to the search.",
+)
+@click.option("--batch-size", type=int, help="Images a forward pass.")
+@click.option("--part-rows", type=int, help="Rows of a part, about.")
+@click.option("--workers", type=int, help="Decoding processes (default: one a core).")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the encoder runs.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
+def scan(
+    sources: tuple[str, ...],
+    run_url: str,
+    config_path: str | None,
+    encoder: str | None,
+    format_: str | None,
+    caption_column: str | None,
+    image_column: str | None,
+    threshold: float | None,
+    report_thresholds: list[float] | None,
+    pairs: str | None,
+    collapse_sha256: bool | None,
+    batch_size: int | None,
+    part_rows: int | None,
+    workers: int | None,
+    device: str | None,
+    quiet: bool,
+) -> None:
+    """Scan image-caption sets: embed, find near-duplicates, rank the risk.
+
+    SOURCE is a folder of images, webdataset tars (a folder, a glob, {00000..00041}.tar), img2dataset output, Parquet with
+    images, or ready CLIP embeddings. The same command again resumes, and takes in shards that came since.
+
+    \b
+    Example:
+      scanner scan 'data/{00000..00041}.tar' --out run --encoder open_clip:ViT-B-32/laion2b_s34b_b79k
+      scanner scan my-images/ --out run --encoder pixels
+    """
+    config = load_config(config_path) if config_path else RunConfig()
+    if sources:
+        extra = {"format": format_ or "auto", "caption_column": caption_column or "", "image_column": image_column or ""}
+        config = override(
+            config, {"sources": [{"url": url, "name": name, **extra} for url, name in zip(sources, _names(sources), strict=True)]}
+        )
+    if not config.sources:
+        raise ConfigError("There is nothing to scan.", next_step="Give a SOURCE, or a --config with `sources`.")
+    flags: dict[str, Any] = {
+        "encoder.name": encoder,
+        "encoder.batch_size": batch_size,
+        "neighbors.threshold": threshold,
+        "neighbors.report_thresholds": report_thresholds,
+        "neighbors.pairs": pairs,
+        "neighbors.collapse_sha256": collapse_sha256,
+        "store.part_rows": part_rows,
+        "compute.workers": workers,
+        "compute.device": device,
+    }
+    config = override(config, {key: value for key, value in flags.items() if value is not None})
+    _scan(config, run_url, quiet=quiet)
+
+
+def _names(urls: tuple[str, ...]) -> list[str]:
+    """A dataset name for each url: its last part, numbered where two are alike."""
+    names: list[str] = []
+    for config in check_config(
+        {"sources": [{"url": url, "name": f"_{i}"} for i, url in enumerate(urls)]}, where="command line"
+    ).sources:
+        name = config.model_copy(update={"name": ""}).dataset
+        names.append(name if name not in names else f"{name}-{sum(n.split('-')[0] == name for n in names) + 1}")
+    return names
+
+
+def _scan(config: RunConfig, run_url: str, *, quiet: bool) -> None:
+    from scanner.pipelines.scan import scan as scan_pipeline
+
+    summary = scan_pipeline(Store(run_url), config, Progress(quiet=quiet))
+    if not quiet:
+        click.echo("\n".join(summary.lines()))
+
+
+@click.command()
+@click.argument("config_path", metavar="CONFIG")
+@click.option("--out", "run_url", metavar="RUN", help="Folder of the run; required unless --plan.")
+@click.option("--plan", "is_plan", is_flag=True, help="Resolve the config, print it and what would run, and stop.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
+def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> None:
+    """A whole batch run from one YAML: a file, or a shipped config by its name.
+
+    \b
+    Example:
+      scanner run laion400m --plan
+      scanner run my-run.yaml --out s3://bucket/run
+    """
+    config = resolve(load_config(config_path))
+    if is_plan:
+        import yaml
+
+        click.echo(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
+        click.echo("# stages: embed (shards, images, embeddings) -> neighbors (neighbors, pairs, groups, thresholds)")
+        click.echo("#         -> risk (group_captions, group_risk, prompts) -> report (report.html)")
+        return
+    if not run_url:
+        raise ConfigError("A run needs a place.", next_step="Add --out RUN, or --plan to only look.")
+    if not config.sources:
+        raise ConfigError(f"{config_path} names no sources.", next_step="Add a section `sources` with at least one `url`.")
+    _scan(config, run_url, quiet=quiet)
+
+
+@click.command()
+@click.argument("run_url", metavar="RUN")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing.")
+def report(run_url: str, quiet: bool) -> None:
+    """Make the HTML report of a run again, from its tables and a few originals.
+
+    \b
+    Example:
+      scanner report run
+    """
+    from scanner.core.lock import lock
+    from scanner.pipelines.scan import open_sources
+    from scanner.report import stage
+
+    store = Store.open(run_url)
+    config = check_config(store.read_run()["config"], where=f"{run_url}/run.yaml")
+    with lock(store):
+        result = stage.run(store, config, open_sources(config), Progress(quiet=quiet))
+    if not quiet:
+        click.echo(f"Report: {result.path} ({result.num_bytes / 2**20:.1f} MiB)", file=sys.stdout)

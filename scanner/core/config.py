@@ -1,0 +1,286 @@
+"""The settings of a run: typed, frozen, checked at load, written whole into ``run.yaml``.
+
+A config is YAML with the sections below; every key has a default except ``sources``. Sections that a stage reads go into the
+fingerprints of the parts it writes, so a changed key recomputes what depends on it and nothing else; ``compute`` says how
+fast, never what, and is in no fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from scanner.core.errors import ConfigError, nearest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
+
+
+class SourceConfig(_Section):
+    """One image–caption set."""
+
+    url: str
+    """Folder, tar, glob, braces or Parquet, on any fsspec URL."""
+    name: str = ""
+    """Goes into column ``dataset``; the last part of the url if left out."""
+    format: str = "auto"
+    """``auto`` or one of the formats that ``scanner scan --help`` lists."""
+    caption_column: str = ""
+    """Column with the caption, for Parquet and metadata files; found by name if left out."""
+    image_column: str = ""
+    """Column with the image or the embedding; found by name if left out."""
+
+    @property
+    def dataset(self) -> str:
+        stem = self.url.rstrip("/").rsplit("/", 1)[-1]
+        return self.name or stem.split("{")[0].split("*")[0].removesuffix(".tar").removesuffix(".parquet").strip("-_.") or "set"
+
+
+class EncoderConfig(_Section):
+    """Which network turns pixels into vectors. Never chosen by what happens to be reachable."""
+
+    name: str = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    """``open_clip:<model>/<pretrained tag or local file>`` or ``pixels``."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bf16 on a GPU and on CPUs with AVX-512-bf16 or AMX, else fp32."""
+    batch_size: int = Field(default=256, ge=1, le=65536)
+    """Images a forward pass; batches never span parts."""
+
+
+class ImagesConfig(_Section):
+    """Limits of what is decoded."""
+
+    max_pixels: int = Field(default=100_000_000, ge=1)
+    """Width x height above which an image is ``too_large``; read from the header, before decoding."""
+    min_side: int = Field(default=8, ge=1)
+    """Pixels of the shorter side below which an image is ``too_small``."""
+    timeout_s: float = Field(default=20.0, gt=0)
+    """Seconds a decoder may take for one image."""
+    memory_mb: int = Field(default=2048, ge=64)
+    """MiB a decoding worker may take beyond what it needs to start."""
+
+
+class StoreConfig(_Section):
+    """How tables are cut."""
+
+    part_rows: int = Field(default=262_144, ge=1)
+    """Rows of a part, about: a part holds whole shards."""
+
+
+class NeighborsConfig(_Section):
+    """What counts as a near-duplicate."""
+
+    threshold: float | Literal["by_encoder"] = "by_encoder"
+    """Cosine at or above which two images are neighbours; ``by_encoder`` takes the one of configs/encoders.yaml."""
+    threshold_reason: str = ""
+    """Where the threshold comes from; filled in from configs/encoders.yaml."""
+    report_thresholds: tuple[float, ...] = ()
+    """Further thresholds to count groups at, in the same pass; empty takes those of configs/encoders.yaml."""
+    search: Literal["faiss-flat"] = "faiss-flat"
+    """``faiss-flat``: exact, every pair compared."""
+    collapse_sha256: bool = True
+    """Images of equal bytes are one row of the search; off, only the search itself joins them."""
+    pairs: Literal["spanning", "all"] = "spanning"
+    """``all`` writes every pair at or above the threshold, up to max_pairs."""
+    max_pairs: int = Field(default=10_000_000, ge=0)
+    """Pairs kept when ``pairs`` is ``all``; the table says is_truncated when there were more."""
+    seed: int = 0
+    """Of the k-means sample behind outlier_score."""
+
+    @field_validator("threshold")
+    @classmethod
+    def _is_cosine(cls, value: float | str) -> float | str:
+        if isinstance(value, float | int) and not 0 < value <= 1:
+            raise ValueError("a cosine threshold lies above 0 and at most at 1")
+        return value
+
+    @field_validator("report_thresholds")
+    @classmethod
+    def _are_cosines(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < value <= 1 for value in values):
+            raise ValueError("cosine thresholds lie above 0 and at most at 1")
+        return tuple(sorted(set(values)))
+
+
+class PriorConfig(_Section):
+    """P(extraction | k images carry the caption) = max_probability / (1 + (k50 / k) ** slope), a logistic curve in log k."""
+
+    k50: float = Field(default=300.0, gt=0)
+    """k at which half of max_probability is reached."""
+    slope: float = Field(default=2.0, gt=0)
+    """Steepness in log k."""
+    max_probability: float = Field(default=0.9, gt=0, le=1)
+    """What the curve tends to."""
+    source: str = (
+        "assumed: Carlini et al. 2023 (Fig. 5) found most extracted images at k >= 100; a ranking prior, not a measurement"
+    )
+    """Where the numbers come from."""
+
+
+class RiskConfig(_Section):
+    """How groups and captions are ranked."""
+
+    prior: PriorConfig = PriorConfig()
+    family_min_groups: int = Field(default=5, ge=2)
+    """Groups over which captions must be equal under a mask to be a caption family."""
+
+
+class ReportConfig(_Section):
+    """What the report shows."""
+
+    num_groups: int = Field(default=60, ge=0)
+    """Groups in the gallery."""
+    images_a_group: int = Field(default=8, ge=1)
+    """Images shown of each."""
+    title: str = ""
+    """Heading; the names of the sources if left out."""
+
+
+class ComputeConfig(_Section):
+    """How the work is done, never what comes out."""
+
+    workers: int | Literal["auto"] = "auto"
+    """Decoding processes; ``auto``: one a core."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the encoder runs."""
+
+
+class RunConfig(_Section):
+    """A whole batch run."""
+
+    description: str = ""
+    """What the run is for."""
+    sources: tuple[SourceConfig, ...] = ()
+    """The sets to scan, in the order in which their shards get ids."""
+    encoder: EncoderConfig = EncoderConfig()
+    images: ImagesConfig = ImagesConfig()
+    store: StoreConfig = StoreConfig()
+    neighbors: NeighborsConfig = NeighborsConfig()
+    risk: RiskConfig = RiskConfig()
+    report: ReportConfig = ReportConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> RunConfig:
+        names = [source.dataset for source in self.sources]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two sources are called {sorted(twice)[0]!r}; give one of them another `name`")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+def load_config(path: str | Path) -> RunConfig:
+    """A config file, or a shipped one by its bare name (``demo``, ``laion400m``).
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key, a value out of range.
+    """
+    file = Path(path)
+    if not file.exists() and file.suffix == "" and file.name == str(path):
+        shipped = {
+            f.name.removesuffix(".yaml"): f for f in resources.files("scanner.configs").iterdir() if f.name.endswith(".yaml")
+        }
+        shipped.pop("encoders", None)
+        if str(path) not in shipped:
+            raise ConfigError(
+                f"No config file and no shipped config is called {str(path)!r}.", next_step=nearest(str(path), list(shipped))
+            )
+        return parse_config(shipped[str(path)].read_text("utf-8"), where=f"configs/{path}.yaml")
+    try:
+        text = file.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read config {path}: {error.strerror}.", next_step="Give a YAML file; configs/ holds examples."
+        ) from error
+    return parse_config(text, where=str(path))
+
+
+def parse_config(text: str, *, where: str) -> RunConfig:
+    """Checked config of YAML text; ``where`` names it in errors."""
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not YAML: {error}", next_step="Compare with configs/demo.yaml.") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where} holds a {type(data).__name__}, not sections.", next_step="Compare with configs/demo.yaml.")
+    return check_config(data, where=where)
+
+
+def check_config(data: Mapping[str, Any], *, where: str) -> RunConfig:
+    """Config of plain data. Raises ConfigError that names the key, what was found, and the nearest known key."""
+    try:
+        return RunConfig.model_validate(dict(data))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        path = ".".join(str(step) for step in first["loc"]) or "config"
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"{where}: unknown key {path!r}.", next_step=nearest(str(first["loc"][-1]), _keys_beside(first["loc"]))
+            ) from None
+        found = first.get("input")
+        shown = f" (found {found!r})" if not isinstance(found, dict | BaseModel) else ""
+        raise ConfigError(
+            f"{where}: {path}: {first['msg']}{shown}.", next_step="docs/configs.md lists every key and its range."
+        ) from None
+
+
+def _keys_beside(path: tuple[int | str, ...]) -> list[str]:
+    """Known keys of the section in which the last step of ``path`` stands."""
+    section: type[BaseModel] = RunConfig
+    for step in path[:-1]:
+        if isinstance(step, int):
+            continue
+        annotation = section.model_fields[str(step)].annotation
+        inner = [annotation, *getattr(annotation, "__args__", ())]
+        section = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), section)
+    return list(section.model_fields)
+
+
+def override(config: RunConfig, changes: Mapping[str, Any], *, where: str = "command line") -> RunConfig:
+    """A copy with dotted keys replaced, checked again: ``{"encoder.name": "pixels"}``."""
+    data = config.to_dict()
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        place = data
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return check_config(data, where=where)
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Fills ``neighbors.threshold`` and ``report_thresholds`` from configs/encoders.yaml, with the reason."""
+    neighbors = config.neighbors
+    presets = yaml.safe_load((resources.files("scanner.configs") / "encoders.yaml").read_text("utf-8"))
+    preset = presets.get(config.encoder.name) or presets["default"]
+    changes: dict[str, Any] = {}
+    if neighbors.threshold == "by_encoder":
+        changes["neighbors.threshold"] = preset["threshold"]
+        changes["neighbors.threshold_reason"] = preset["reason"]
+    elif not neighbors.threshold_reason:
+        changes["neighbors.threshold_reason"] = "set by the user"
+    if not neighbors.report_thresholds:
+        changes["neighbors.report_thresholds"] = preset["report_thresholds"]
+    return override(config, changes) if changes else config
+
+
+def fingerprint(*things: Any) -> str:
+    """64 hex digits of sha256 over the canonical JSON of ``things``; sections of a config count by their values."""
+
+    def plain(thing: object) -> object:
+        assert isinstance(thing, BaseModel), f"{type(thing).__name__} has no canonical form"
+        return thing.model_dump(mode="json")
+
+    text = json.dumps(things, sort_keys=True, separators=(",", ":"), default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,55 @@
+"""The exception tree. A user's error says what was found and what to do next; ``assert`` is for our own mistakes."""
+
+from __future__ import annotations
+
+
+class ScannerError(Exception):
+    """Base of every error a user can cause or mend. The command line prints its text without a traceback.
+
+    Args:
+        message: what was found.
+        next_step: what to do about it, as an instruction.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message if not next_step else f"{message}\n  {next_step}")
+        self.message = message
+        self.next_step = next_step
+
+
+class ConfigError(ScannerError):
+    """A config file, flag or parameter that cannot be used."""
+
+
+class SourceError(ScannerError):
+    """A source that is absent, empty or of no known format."""
+
+
+class BrokenShardError(SourceError):
+    """A shard that ends early. Raised by ``Source.samples`` after every readable sample was yielded."""
+
+
+class EncoderError(ScannerError):
+    """An encoder whose weights cannot be had, or whose config does not fit them."""
+
+
+class StoreError(ScannerError):
+    """A run folder that is missing, foreign or damaged."""
+
+
+class LockedError(StoreError):
+    """Another scan is writing this run."""
+
+
+class QueryError(ScannerError):
+    """SQL that does not parse or run, an unknown query, a missing parameter."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """``did you mean 'x'?`` for the known word closest to ``word``, or the list of known words."""
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."

@@ -1,0 +1,174 @@
+"""Every table of a run: grain, key, and one line a column. ``scanner tables`` prints what stands here.
+
+Types are Arrow type names, so that reading the schema does not import pyarrow; ``arrow_schema`` turns them into the schema
+that ``pyarrow.Table.cast`` checks before each write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ARROW_TO_SQL = {
+    "int64": "BIGINT", "int32": "INTEGER", "uint64": "UBIGINT", "float32": "FLOAT", "float64": "DOUBLE",
+    "string": "VARCHAR", "bool": "BOOLEAN", "binary": "BLOB", "binary(32)": "BLOB", "embedding": "BLOB",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One column: its Arrow type by name, and a sentence on what it holds and in which unit."""
+
+    name: str
+    type: str
+    doc: str
+    is_nullable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableSchema:
+    """One table: what a row stands for, what makes it unique, and the version that its fingerprints carry."""
+
+    name: str
+    grain: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    version: int = 1
+
+    @property
+    def column_names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+
+def _column(name: str, type_: str, doc: str) -> Column:
+    """``type_`` ends in ``?`` where the column may be null."""
+    return Column(name=name, type=type_.rstrip("?"), doc=doc, is_nullable=type_.endswith("?"))
+
+
+def _table(name: str, grain: str, key: str, *columns: tuple[str, str, str]) -> TableSchema:
+    return TableSchema(name=name, grain=grain, key=tuple(key.split()), columns=tuple(_column(*c) for c in columns))
+
+
+_ALL = (
+    _table(
+        "shards", "one row per source shard, the superseded ones included", "shard_id",
+        ("shard_id", "int64", "given once, in order of first sight, never reused"),
+        ("dataset", "string", "name of the source in run.yaml"),
+        ("url", "string", "path relative to the root of the source"),
+        ("size", "int64", "bytes"),
+        ("etag", "string?", "the store's etag; for local files made of the modification time"),
+        ("part", "int64", "index of the images and embeddings part that holds the shard's rows"),
+        ("num_rows", "int64?", "rows of images that came from it; null until it was read"),
+        ("status", "string", "current, broken (ends early, readable rows kept) or superseded (changed or gone: no rows)"),
+        ("error_message", "string?", "why it is broken or superseded"),
+    ),
+    _table(
+        "images", "one row per sample seen in the source, readable or not", "image_id",
+        ("image_id", "int64", "shard_id << 24 | row in the shard"),
+        ("dataset", "string", "name of the source in run.yaml"),
+        ("key", "string", "the sample's name in its shard; not unique across shards"),
+        ("url", "string?", "where the image was published, if the source says so"),
+        ("caption", "string?", "the text that a model is trained on with the image"),
+        ("sha256", "binary(32)?", "digest of the image file; of the file as downloaded where img2dataset recorded it"),
+        ("phash", "uint64?", "64-bit perceptual hash (DCT); compare by Hamming distance"),
+        ("width", "int64?", "pixels"),
+        ("height", "int64?", "pixels"),
+        ("num_bytes", "int64?", "size of the image file in bytes"),
+        ("byte_offset", "int64?", "where the image file starts in its shard, if a ranged read can fetch it"),
+        ("is_blank", "bool?", "near-constant image: a placeholder, never a risk"),
+        ("status", "string", "ok, unreadable, too_small, too_large or missing"),
+        ("error_message", "string?", "why the image is not ok"),
+    ),
+    _table(
+        "embeddings", "one row per image with status ok", "image_id",
+        ("image_id", "int64", "the image"),
+        ("embedding", "embedding", "unit vector as dim little-endian float16; SQL: vec(embedding) gives a list"),
+    ),
+    _table(
+        "neighbors", "one row per embedded image", "image_id",
+        ("image_id", "int64", "the image"),
+        ("num_neighbors", "int64", "other images within the threshold: the duplicate count of Carlini et al. 2023, section 4.2"),
+        ("nearest_id", "int64?", "the most similar other image within the threshold"),
+        ("nearest_similarity", "float32?", "its cosine"),
+        ("outlier_score", "float32", "1 - cosine to the nearest cell centre (k-means); high = far from all"),
+    ),
+    _table(
+        "pairs", "one row per link that spans a group (or per pair, by option)", "left_id right_id",
+        ("left_id", "int64", "the smaller image_id"),
+        ("right_id", "int64", "the larger image_id"),
+        ("similarity", "float32", "cosine of the two embeddings"),
+        ("is_spanning", "bool", "kept to span a group: the links of a maximum spanning forest"),
+    ),
+    _table(
+        "groups", "one row per image in a group of two or more", "image_id",
+        ("image_id", "int64", "the image"),
+        ("group_id", "int64", "smallest image_id of the group"),
+        ("is_representative", "bool", "the member that is kept: best resolution, then longest caption, then lowest id"),
+        ("similarity_to_representative", "float32", "cosine; low values tell of chains"),
+        ("kind", "string", "exact (bytes equal to the representative's) or unverified"),
+        ("confidence", "float32?", "of the kind, in [0, 1]; null where nothing but the search has looked"),
+    ),
+    _table(
+        "thresholds", "one row per swept threshold", "threshold",
+        ("threshold", "float64", "cosine"),
+        ("num_groups", "int64", "groups of two or more"),
+        ("num_grouped", "int64", "images in them"),
+        ("largest_group", "int64", "images in the largest"),
+        ("num_pairs", "int64", "pairs of images at or above the threshold, exact copies counted"),
+    ),
+    _table(
+        "group_risk", "one row per group", "group_id",
+        ("group_id", "int64", "the group"),
+        ("representative_id", "int64", "the member that is kept"),
+        ("num_images", "int64", "images of the group: its duplicate count"),
+        ("num_exact", "int64", "of them byte-equal to the representative, itself included"),
+        ("num_distinct_captions", "int64", "different captions among them"),
+        ("caption_agreement", "float64?", "share of its captioned images with the commonest caption; null without captions"),
+        ("num_hosts", "int64", "different hosts among their urls"),
+        ("class", "string", "picture or blank"),
+        ("risk_score", "float64", "expected probability of extraction, from the prior curve in run.yaml; 0 for blanks"),
+        ("risk_rank", "int64?", "1 = first to try; null for blanks"),
+    ),
+    _table(
+        "group_captions", "one row per group and caption: the unit of risk", "group_id caption_hash",
+        ("group_id", "int64", "the group"),
+        ("caption_hash", "int64", "63 bits of sha256 of the exact text: the prompt_id of the caption as a prompt"),
+        ("caption", "string", "the exact text"),
+        ("num_images", "int64", "images of the group that carry it"),
+        ("num_hosts", "int64", "different hosts among their urls"),
+        ("caption_family", "string?", "the mask it shares with captions of at least 5 groups, e.g. '* t-shirt size #'"),
+    ),
+    _table(
+        "prompts", "one row per prompt and lane: all that extraction will ever try", "prompt_id lane",
+        ("prompt_id", "int64", "63 bits of sha256 of the exact text"),
+        ("lane", "string", "why it is tried: duplicate"),
+        ("prompt", "string", "the exact text"),
+        ("group_id", "int64?", "the group it is aimed at: the riskiest that carries it"),
+        ("num_images", "int64", "images of that group"),
+        ("num_caption_images", "int64", "images of that group that carry this caption"),
+        ("sampling_weight", "float64", "1 / probability that the lane took it; 1 = taken for certain"),
+        ("risk_rank", "int64?", "1 = first to try"),
+    ),
+)  # fmt: skip
+
+TABLES: dict[str, TableSchema] = {table.name: table for table in _ALL}
+
+
+def arrow_schema(name: str, *, embedding_dim: int | None = None) -> pa.Schema:
+    """Arrow schema of a table; ``embedding_dim`` fixes the width of an embedding column (2 bytes a dimension)."""
+    import pyarrow as pa
+
+    def arrow_type(type_: str) -> pa.DataType:
+        if type_ == "embedding":
+            assert embedding_dim, f"table {name} needs embedding_dim"
+            return pa.binary(2 * embedding_dim)
+        if type_ == "binary(32)":
+            return pa.binary(32)
+        return pa.type_for_alias(type_)
+
+    return pa.schema(
+        [pa.field(c.name, arrow_type(c.type), nullable=c.is_nullable) for c in TABLES[name].columns],
+    )

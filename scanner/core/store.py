@@ -1,0 +1,287 @@
+"""A run on any fsspec URL: immutable parts, one commit file a table.
+
+``<run>/<table>/part-00000-<fingerprint8>.parquet`` holds rows and is never changed; ``<run>/<table>/_table.json`` lists the
+parts that count and is replaced last, so a reader sees the old table or the new one and never a mixture. A part is complete
+because it exists: on a local disk it is written beside its place, synced and renamed; on an object store it is one PUT.
+Resume follows: a part whose name (index and fingerprint of all it depends on) is there need not be computed again.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import yaml
+from fsspec.implementations.local import LocalFileSystem
+
+from scanner.core.errors import StoreError
+from scanner.core.schemas import TABLES, arrow_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COMMIT_FILE = "_table.json"
+RUN_FILE = "run.yaml"
+TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One immutable file of a table. ``inputs`` maps what it was made from to its fingerprint (shards, for images)."""
+
+    index: int
+    fingerprint: str
+    num_rows: int
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"part-{self.index:05d}-{self.fingerprint[:8]}.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What ``_table.json`` says: the parts of a table, and facts about it as a whole."""
+
+    table: str
+    version: int
+    parts: tuple[Part, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        return sum(part.num_rows for part in self.parts)
+
+    @property
+    def fingerprints(self) -> list[str]:
+        return [part.fingerprint for part in self.parts]
+
+
+class Store:
+    """Reads and writes the tables of one run.
+
+    Args:
+        url: folder of the run, local or any fsspec URL.
+
+    Raises:
+        StoreError: no filesystem answers to the url's protocol.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.fs, self.root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StoreError(
+                f"Cannot open {url!r}: {error}.", next_step="Install the fsspec package of that protocol."
+            ) from error
+        self.url = url
+        self.root = self.root.rstrip("/")
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    @classmethod
+    def open(cls, url: str) -> Store:
+        """An existing run. Raises StoreError if there is none at ``url``."""
+        store = cls(url)
+        if not store.fs.exists(store.path(RUN_FILE)):
+            raise StoreError(
+                f"{url!r} is not a run: it has no {RUN_FILE}.", next_step="Make one with `scanner scan SOURCE --out RUN`."
+            )
+        return store
+
+    def path(self, *names: str) -> str:
+        return "/".join((self.root, *names))
+
+    def put(self, data: bytes, *names: str) -> None:
+        """Writes a file whole: readers see the old content or the new, also after a crash."""
+        path = self.path(*names)
+        if not self.is_local:
+            self.fs.pipe_file(path, data)
+            return
+        folder, name = os.path.split(path)
+        os.makedirs(folder, exist_ok=True)
+        temporary = os.path.join(folder, f"{TEMPORARY}{name}-{os.getpid()}")
+        with Path(temporary).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def get(self, *names: str) -> bytes | None:
+        """Content of a file, None where there is none."""
+        try:
+            data: bytes = self.fs.cat_file(self.path(*names))
+        except FileNotFoundError:
+            return None
+        return data
+
+    def write_run(self, config: Mapping[str, Any]) -> None:
+        """``run.yaml``: the resolved config, versions and hashes."""
+        self.put(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode(), RUN_FILE)
+
+    def read_run(self) -> dict[str, Any]:
+        """What ``run.yaml`` holds. Raises StoreError if it is no mapping."""
+        data = yaml.safe_load(self.get(RUN_FILE) or b"")
+        if not isinstance(data, dict):
+            raise StoreError(f"{self.url}/{RUN_FILE} is damaged.", next_step="Scan into a fresh folder, or restore the file.")
+        return data
+
+    def has_part(self, table: str, part: Part) -> bool:
+        exists: bool = self.fs.exists(self.path(table, part.name))
+        return exists
+
+    def write_part(self, table: str, part: Part, rows: pa.Table, *, metadata: Mapping[str, str] | None = None) -> Part:
+        """Checks ``rows`` against the table's schema and writes them as ``part``; returns the part with its row count.
+
+        Raises:
+            pyarrow.ArrowInvalid: a column is missing, of another type, or null where it may not be.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        dim = rows.schema.field("embedding").type.byte_width // 2 if table == "embeddings" else None
+        schema = arrow_schema(table, embedding_dim=dim)
+        checked = (
+            rows.select(schema.names)
+            .cast(schema)
+            .replace_schema_metadata(
+                {"table": table, "version": str(TABLES[table].version), "fingerprint": part.fingerprint, **(metadata or {})}
+            )
+        )
+        for column in schema:
+            if not column.nullable and checked[column.name].null_count:
+                raise pa.ArrowInvalid(f"table {table}: column {column.name} holds nulls")
+        buffer = io.BytesIO()
+        # Vectors do not compress, and a dictionary of them only costs memory.
+        compression = {name: ("NONE" if name == "embedding" else "ZSTD") for name in schema.names}
+        dictionary = [c.name for c in schema if c.type in (pa.string(), pa.bool_())]
+        pq.write_table(checked, buffer, compression=compression, use_dictionary=dictionary, row_group_size=65_536)
+        self.put(buffer.getvalue(), table, part.name)
+        return Part(index=part.index, fingerprint=part.fingerprint, num_rows=checked.num_rows, inputs=part.inputs)
+
+    def part_metadata(self, table: str, part: Part) -> tuple[int, dict[str, str]]:
+        """Row count and key–value metadata of a part that exists, from its footer."""
+        import pyarrow.parquet as pq
+
+        with self.fs.open(self.path(table, part.name), "rb") as file:
+            footer = pq.read_metadata(file)
+        metadata = {k.decode(): v.decode() for k, v in (footer.metadata or {}).items() if k != b"ARROW:schema"}
+        return footer.num_rows, metadata
+
+    def commit(self, table: str, parts: Iterable[Part], *, metadata: Mapping[str, Any] | None = None) -> Manifest:
+        """Makes ``parts`` the content of ``table``; nothing is written if it is already."""
+        manifest = Manifest(
+            table=table,
+            version=TABLES[table].version,
+            parts=tuple(sorted(parts, key=lambda part: part.index)),
+            metadata=dict(metadata or {}),
+        )
+        if manifest == self.manifest(table):
+            return manifest
+        document = {
+            "table": table,
+            "version": manifest.version,
+            "num_rows": manifest.num_rows,
+            "metadata": manifest.metadata,
+            "parts": [
+                {"name": p.name, "index": p.index, "fingerprint": p.fingerprint, "num_rows": p.num_rows, "inputs": dict(p.inputs)}
+                for p in manifest.parts
+            ],
+        }
+        self.put(json.dumps(document, indent=1).encode(), table, COMMIT_FILE)
+        return manifest
+
+    def manifest(self, table: str) -> Manifest | None:
+        """The committed state of a table, None before its first commit or when an older version of the schema wrote it."""
+        data = self.get(table, COMMIT_FILE)
+        if data is None:
+            return None
+        try:
+            document = json.loads(data)
+            parts = tuple(
+                Part(index=p["index"], fingerprint=p["fingerprint"], num_rows=p["num_rows"], inputs=p["inputs"])
+                for p in document["parts"]
+            )
+            manifest = Manifest(table=table, version=document["version"], parts=parts, metadata=document["metadata"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.url}/{table}/{COMMIT_FILE} is damaged: {error!r}.",
+                next_step="Delete that file and run the same scan again; finished parts are reused.",
+            ) from error
+        return manifest if manifest.version == TABLES[table].version else None
+
+    def write_table(
+        self, table: str, rows: pa.Table, *, fingerprint: str, part_rows: int, metadata: Mapping[str, Any] | None = None
+    ) -> Manifest:
+        """Writes a table that is computed as a whole, cut into parts of ``part_rows``, and commits it."""
+        parts = []
+        for index, start in enumerate(range(0, max(rows.num_rows, 1), part_rows)):
+            part = Part(index=index, fingerprint=fingerprint, num_rows=0)
+            parts.append(self.write_part(table, part, rows.slice(start, part_rows)))
+        return self.commit(table, parts, metadata=metadata)
+
+    def part_paths(self, table: str) -> list[str]:
+        """Paths of the listed parts, for readers that take files. Empty before the first commit."""
+        manifest = self.manifest(table)
+        return [self.path(table, part.name) for part in manifest.parts] if manifest else []
+
+    def read_parts(self, table: str, columns: list[str] | None = None) -> Iterator[tuple[Part, pa.Table]]:
+        """Each listed part with its rows, in order of index."""
+        manifest = self.manifest(table)
+        for part in manifest.parts if manifest else ():
+            yield part, self.read_part(table, part, columns)
+
+    def read_part(self, table: str, part: Part, columns: list[str] | None = None) -> pa.Table:
+        """Rows of one part. Raises StoreError if the file is gone or damaged."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with self.fs.open(self.path(table, part.name), "rb") as file:
+                return pq.read_table(file, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(
+                f"{self.url}/{table}/{part.name} cannot be read: {error}.", next_step="Delete it and run the same scan again."
+            ) from error
+
+    def read(self, table: str, columns: list[str] | None = None) -> pa.Table:
+        """All rows of a table, in order of part. Raises StoreError if it was never committed."""
+        import pyarrow as pa
+
+        pieces = [rows.replace_schema_metadata() for _, rows in self.read_parts(table, columns)]
+        if pieces:
+            return pa.concat_tables(pieces)
+        if self.manifest(table) is None:
+            raise StoreError(
+                f"{self.url} has no table {table} yet.",
+                next_step="Run the scan to its end first; `scanner status` says where it is.",
+            )
+        schema = arrow_schema(table, embedding_dim=1)
+        return schema.empty_table().select(columns or schema.names)
+
+    def unlisted(self) -> list[str]:
+        """Paths of parts and temporary files that no ``_table.json`` lists."""
+        found = []
+        for table in TABLES:
+            folder = self.path(table)
+            if not self.fs.exists(folder):
+                continue
+            manifest = self.manifest(table)
+            keep = {COMMIT_FILE, *(part.name for part in (manifest.parts if manifest else ()))}
+            found += [p for p in self.fs.ls(folder, detail=False) if p.rsplit("/", 1)[-1] not in keep]
+        found += [p for p in self.fs.ls(self.root, detail=False) if p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
+        return sorted(found)
+
+    def remove(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self.fs.rm_file(path)

@@ -1,0 +1,200 @@
+"""Encoded images in, facts and encoder-ready pixels out, decoded in worker processes that may die of them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.core.engine import TaskFailure, WorkerPool
+from scanner.core.preprocess import Preprocess
+from scanner.images.decode import UnusableImageError, decode
+from scanner.images.geometry import fit
+from scanner.images.hashes import is_blank, perceptual_hash, thumbnail
+
+T = TypeVar("T")
+
+ImageStatus = Literal["ok", "unreadable", "too_small", "too_large", "missing"]
+
+PRELOAD = ("torch", "torchvision.io", "PIL.Image", "PIL.AvifImagePlugin", "PIL.WebPImagePlugin", "scanner.images.prepare")
+"""What decoding imports: known to the server that workers are forked from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """Bounds on what an image may cost. Images outside become rows with a status.
+
+    Attributes:
+        max_pixels: width x height, judged from the header.
+        min_side: pixels of the shorter side.
+        timeout_s: seconds of wall clock for one image.
+        memory_bytes: of address space, on top of what a worker takes before its first image.
+    """
+
+    max_pixels: int = 100_000_000
+    min_side: int = 8
+    timeout_s: float = 20.0
+    memory_bytes: int = 2 * 2**30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFacts:
+    """What table ``images`` says of an image; its docstrings in ``core.schemas`` hold for the fields here."""
+
+    sha256: bytes | None = None
+    phash: int | None = None
+    width: int | None = None
+    height: int | None = None
+    num_bytes: int | None = None
+    is_blank: bool | None = None
+    status: ImageStatus = "ok"
+    error_message: str | None = None
+
+
+def prepare_image(data: bytes, *, preprocess: Preprocess, limits: ImageLimits) -> tuple[ImageFacts, NDArray[np.uint8] | None]:
+    """Facts of one image and, if it is usable, its pixels (h, w, 3) at ``preprocess.size``. In this very process.
+
+    Of ``limits`` only those on pixels are kept here; time and memory are the pool's.
+    """
+    sha256 = hashlib.sha256(data).digest()
+    try:
+        pixels = decode(data, max_pixels=limits.max_pixels, min_side=limits.min_side)
+    except UnusableImageError as error:
+        facts = ImageFacts(
+            sha256=sha256,
+            width=error.width,
+            height=error.height,
+            num_bytes=len(data),
+            status=error.status,
+            error_message=error.message,
+        )
+        return facts, None
+    height, width, _ = pixels.shape
+    small = thumbnail(pixels)
+    facts = ImageFacts(
+        sha256=sha256,
+        phash=perceptual_hash(small),
+        width=width,
+        height=height,
+        num_bytes=len(data),
+        is_blank=is_blank(pixels, small),
+    )
+    return facts, fit(pixels, preprocess)
+
+
+class ImagePreparer:
+    """Prepares images in worker processes, in order, each decoded once. A context manager.
+
+    The calling thread feeds the workers while it waits for the next image; to keep them busy while something else is
+    computed, iterate in a thread of its own.
+
+    Args:
+        preprocess: what the encoder wants.
+        limits: of the images.
+        workers: processes; by default one a CPU core.
+
+    Attributes:
+        num_decoded: images that a worker was given to decode and answered, or died of. None is ever decoded twice.
+    """
+
+    def __init__(self, preprocess: Preprocess, limits: ImageLimits | None = None, workers: int | None = None) -> None:
+        self.preprocess = preprocess
+        self.limits = limits or ImageLimits()
+        self.num_decoded = 0
+        self._pool: WorkerPool[bytes, tuple[ImageFacts, NDArray[np.uint8] | None]] = WorkerPool(
+            functools.partial(_prepare_task, preprocess=preprocess, limits=self.limits),
+            workers=workers or os.cpu_count() or 1,
+            timeout_s=self.limits.timeout_s,
+            memory_bytes=self.limits.memory_bytes,
+            preload=PRELOAD,
+            setup=functools.partial(_set_up_worker, preprocess),
+        )
+
+    def __enter__(self) -> Self:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the workers."""
+        self._pool.close()
+
+    def prepare(self, items: Iterable[tuple[T, bytes]]) -> Iterator[tuple[T, ImageFacts, NDArray[np.uint8] | None]]:
+        """Facts and pixels of (anything, encoded image), in order; items are pulled a bounded number ahead.
+
+        The first of each pair stays in this process and comes back as it is. Pixels are (h, w, 3) uint8 of
+        ``preprocess.size``, None unless the status is ``ok``.
+
+        Raises:
+            RuntimeError: the workers cannot start, or decoding failed in a way that is our mistake (with its traceback).
+        """
+        labels: deque[T] = deque()
+
+        def images() -> Iterator[bytes]:
+            for label, data in items:
+                labels.append(label)
+                yield data
+
+        for outcome in self._pool.map(images()):
+            self.num_decoded += 1
+            if isinstance(outcome, TaskFailure):
+                yield labels.popleft(), self._failed(outcome), None
+            else:
+                facts, pixels = outcome
+                yield labels.popleft(), facts, pixels
+
+    def _failed(self, failure: TaskFailure[bytes]) -> ImageFacts:
+        if failure.reason == "error":
+            raise RuntimeError(f"preparing an image failed: {failure.message}\n{failure.traceback}")
+        status: ImageStatus = "unreadable"
+        message = "the decoder crashed"
+        if failure.reason == "timeout":
+            message = f"decoding took longer than {self.limits.timeout_s:g} s"
+        elif failure.reason == "memory":
+            status, message = "too_large", f"decoding needs more than {self.limits.memory_bytes / 2**20:,.0f} MiB of memory"
+        return ImageFacts(
+            sha256=hashlib.sha256(failure.item).digest(),
+            num_bytes=len(failure.item),
+            status=status,
+            error_message=message,
+        )
+
+
+def _prepare_task(data: bytes, *, preprocess: Preprocess, limits: ImageLimits) -> tuple[ImageFacts, NDArray[np.uint8] | None]:
+    try:
+        return prepare_image(data, preprocess=preprocess, limits=limits)
+    except RuntimeError as error:  # torch reports a failed allocation so
+        if "alloc" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
+
+
+def _set_up_worker(preprocess: Preprocess) -> None:
+    """Make a process fit to decode untrusted images, and touch all that is initialised lazily before memory is limited."""
+    import io
+
+    import torch
+    from PIL import AvifImagePlugin, Image
+
+    torch.set_num_threads(1)  # the workers are the parallelism
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and the size is wanted for the row
+    warnings.simplefilter("ignore")
+    # The C libraries write warnings about damaged files here, thousands in a large set; errors travel by the pipe.
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    for format_ in ("JPEG", "PNG"):
+        file = io.BytesIO()
+        Image.new("RGB", (64, 48), (90, 120, 150)).save(file, format_)
+        prepare_image(file.getvalue(), preprocess=preprocess, limits=ImageLimits())

@@ -1,0 +1,132 @@
+"""What a source is: shards in, samples out, and any image again by its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SampleStatus = Literal["ok", "missing", "unreadable"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """A unit of the source that is read as a whole.
+
+    Attributes:
+        url: path relative to the root of the source, unique in it; the shard's identity together with ``size`` and ``etag``.
+        size: bytes.
+        etag: the store's etag or checksum; for local files derived from the modification time. None where neither exists.
+        num_rows_estimate: rows expected, known or guessed from the size; only used to fill parts evenly.
+    """
+
+    url: str
+    size: int
+    etag: str | None = None
+    num_rows_estimate: int
+
+
+@dataclass(kw_only=True, slots=True)
+class Sample:
+    """One row of the set as the source has it, before any decoding.
+
+    Exactly one of ``data`` and ``embedding`` is set when ``status`` is ``ok``; neither otherwise.
+
+    Attributes:
+        key: the sample's name in its shard (webdataset ``__key__``, relative path, ``uid`` or row number); untrusted text.
+        data: the encoded image file.
+        embedding: float32 (dim,), for sources that hold ready embeddings.
+        caption: None where there is none; an empty string counts as none. Always valid UTF-8 without NUL.
+        sha256: 32 bytes, where the source itself recorded a digest of the image as published (img2dataset).
+        byte_offset, num_bytes: where the image lies in the shard's file, where a ranged read can fetch it again.
+        width, height: as the source recorded them; used only where there are no bytes to measure.
+        status: ``missing`` (the source lists it but has no image: a failed download, a caption alone) or ``unreadable``
+            (there, but cannot be read: a directory where a file should be).
+    """
+
+    key: str
+    data: bytes | None = None
+    embedding: NDArray[np.float32] | None = None
+    caption: str | None = None
+    url: str | None = None
+    sha256: bytes | None = None
+    width: int | None = None
+    height: int | None = None
+    byte_offset: int | None = None
+    num_bytes: int | None = None
+    status: SampleStatus = "ok"
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRef:
+    """Where one image of a scanned set lies: columns of ``images`` and ``shards``."""
+
+    shard_url: str
+    row: int
+    key: str
+    byte_offset: int | None = None
+    num_bytes: int | None = None
+
+
+@dataclass(kw_only=True)
+class ReadCounts:
+    """What a source has read so far, for its one-line account of itself."""
+
+    num_shards: int = 0
+    num_samples: int = 0
+    num_without_caption: int = 0
+    num_missing: int = 0
+    num_duplicate_keys: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class Source(Protocol):
+    """An image–caption set in one format, at any fsspec URL. Cheap to make; picklable."""
+
+    format: str
+    counts: ReadCounts
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """Dimension of the embeddings the source holds ready, None where it holds images."""
+        ...
+
+    def shards(self) -> list[Shard]:
+        """Every shard, in a stable order.
+
+        Raises:
+            SourceError: nothing is there, or nothing of this format.
+        """
+        ...
+
+    def samples(self, shard: Shard) -> Iterator[Sample]:
+        """The shard's samples in a stable order, each source byte read once.
+
+        Raises:
+            BrokenShardError: after the last readable sample, if the shard ends early; says where and why.
+        """
+        ...
+
+    def read(self, ref: ImageRef) -> bytes:
+        """The bytes of one image again.
+
+        Raises:
+            SourceError: the source no longer holds it.
+        """
+        ...
+
+    def describe(self) -> str:
+        """``12 shards, 4,896 images, 3 without caption`` of what ``samples`` has yielded so far."""
+        ...
+
+
+class SourceFactory(Protocol):
+    """The class of a source: how ``open_source`` recognises and opens its format."""
+
+    format: str
+
+    def __call__(self, url: str, **options: Any) -> Source: ...
