@@ -39,9 +39,7 @@ def status(run_url: str) -> None:
         return
     last = json.loads(summary)
     counts = f"{last['num_images']:,} images, {last['num_groups']:,} groups"
-    click.echo(
-        f"Last scan: {counts}, {last['seconds']:.1f} s.\nReport: {last['report']}"
-    )
+    click.echo(f"Last scan: {counts}, {last['seconds']:.1f} s.\nReport: {last['report']}")
 
 
 @click.command()

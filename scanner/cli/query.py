@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scanner.core.errors import QueryError
-from scanner.core.sql import connect, execute_untrusted, find_query, queries, run_query
+from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries
 from scanner.core.store import Store
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def query(run_url: str, name: str | None, parameters: tuple[str, ...], format_: 
         given[key] = value
     question = find_query(name)
     with connect(store) as connection:
-        _print(run_query(connection, question, given), format_)
+        _print(connection, question.sql, question.arguments(given), name=question.name, format_=format_)
 
 
 @click.command()
@@ -68,19 +68,20 @@ def sql(run_url: str, statement: str, format_: str) -> None:
       scanner sql run "select status, count(*) from images group by status"
     """
     with connect(Store.open(run_url)) as connection:
-        _print(execute_untrusted(connection, statement), format_)
+        _print(connection, check_reads_only(statement), {}, name="sql", format_=format_)
 
 
-def _print(cursor: duckdb.DuckDBPyConnection, format_: str) -> None:
+def _print(connection: duckdb.DuckDBPyConnection, sql: str, arguments: dict[str, Any], *, name: str, format_: str) -> None:
     if format_ == "parquet":
         import pyarrow.parquet as pq
 
         if sys.stdout.isatty():
             raise QueryError("Parquet is not for a terminal.", next_step="Redirect it: … --format parquet > rows.parquet")
         buffer = io.BytesIO()
-        pq.write_table(cursor.to_arrow_table(), buffer)
+        pq.write_table(fetch_table(connection, sql, arguments, name=name), buffer)
         sys.stdout.buffer.write(buffer.getvalue())
         return
+    cursor = execute(connection, sql, arguments, name=name)
     names = [column[0] for column in cursor.description]
     rows = cursor.fetchall()
     if format_ == "csv":

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
 
 from scanner.core.frames import FrameReader, encode, write_all, write_some
@@ -38,9 +39,9 @@ Out = TypeVar("Out")
 
 FailureReason = Literal["crashed", "timeout", "memory", "error"]
 
-QUEUED_PER_WORKER = 3
-"""Items given to a worker at a time: one it works on, the others wait in its pipe."""
-WINDOW_PER_WORKER = 8
+QUEUED_PER_WORKER = 2
+"""Items given to a worker at a time: one it works on, the next waits in its pipe."""
+WINDOW_PER_WORKER = 3
 """Items a worker that are in flight or done and not yet yielded: what bounds the memory of ``map``."""
 
 _PIPE_BYTES = 1 << 20  # the default of 64 KiB holds no image, so that a worker would wait for the parent
@@ -375,7 +376,7 @@ def _serve(tasks: Connection, results: Connection, calls: bytes, memory_bytes: i
             if setup is not None:
                 setup()
             _limit_memory(memory_bytes)
-        except BaseException:  # noqa: BLE001 - told to the parent, which raises
+        except BaseException:
             write_all(results.fileno(), encode(("setup", traceback.format_exc())))
             return
         write_all(results.fileno(), encode(("ready",)))
@@ -408,7 +409,7 @@ def _answer(fn: Callable[[object], object], reader: FrameReader, orphan_s: float
         return encode(("ok", fn(pickle.loads(frame[0], buffers=frame[1:]))))
     except MemoryError:
         raise
-    except BaseException as error:  # noqa: BLE001 - told to the parent
+    except BaseException as error:
         return encode(("error", f"{type(error).__name__}: {error}", traceback.format_exc()))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -420,8 +421,8 @@ def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform != "linux":
         return
-    with open("/proc/self/statm") as statm:
-        limit = int(statm.read().split()[0]) * resource.getpagesize() + memory_bytes
+    num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = num_pages * resource.getpagesize() + memory_bytes
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

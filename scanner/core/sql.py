@@ -210,10 +210,12 @@ def execute(
         return connection.execute(sql, dict(arguments)) if arguments else connection.execute(sql)
 
 
-def fetch_table(connection: duckdb.DuckDBPyConnection, query: Query, given: Mapping[str, Any] | None = None) -> pa.Table:
-    """All rows of a query of the library, as Arrow. Raises QueryError as ``run_query`` does."""
-    with _told(query.name):
-        return connection.sql(query.sql, params=query.arguments(given or {})).to_arrow_table()
+def fetch_table(
+    connection: duckdb.DuckDBPyConnection, sql: str, arguments: Mapping[str, Any] | None = None, *, name: str = "sql"
+) -> pa.Table:
+    """All rows of trusted SQL, as Arrow. Raises QueryError as ``execute`` does."""
+    with _told(name):
+        return connection.sql(sql, params=dict(arguments) if arguments else None).to_arrow_table()
 
 
 @contextmanager
@@ -234,21 +236,19 @@ def _told(name: str) -> Iterator[None]:
         raise QueryError(f"{name}: {error}", next_step="`scanner tables` lists tables and columns.") from None
 
 
-def execute_untrusted(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
-    """Executes one statement that only reads, whatever its text asks for.
+def check_reads_only(sql: str) -> str:
+    """``sql`` itself, if it is one statement that only reads.
 
     Raises:
         QueryError: it does not parse, is more than one statement, or would write, attach, install or set something.
     """
     import duckdb
 
-    try:
+    with _told("sql"):
         statements = duckdb.extract_statements(sql)
-    except duckdb.Error as error:
-        raise QueryError(f"sql: {error}", next_step="`scanner tables` lists tables and columns.") from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError(
             "Only one statement that reads (select, describe, show) is run here.",
             next_step="To keep a result, redirect the output.",
         )
-    return execute(connection, sql)
+    return sql

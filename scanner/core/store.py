@@ -144,23 +144,24 @@ class Store:
         """Checks ``rows`` against the table's schema and writes them as ``part``; returns the part with its row count.
 
         Raises:
-            pyarrow.ArrowInvalid: a column is missing, of another type, or null where it may not be.
+            KeyError: a column is missing.
+            pyarrow.ArrowInvalid: a column is of another type, or null where it may not be.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         dim = rows.schema.field("embedding").type.byte_width // 2 if table == "embeddings" else None
         schema = arrow_schema(table, embedding_dim=dim)
+        chosen = rows.select(schema.names)
+        for column in schema:
+            if not column.nullable and chosen[column.name].null_count:
+                raise pa.ArrowInvalid(f"table {table}: column {column.name} holds nulls")
         checked = (
-            rows.select(schema.names)
-            .cast(schema)
+            chosen.cast(schema)
             .replace_schema_metadata(
                 {"table": table, "version": str(TABLES[table].version), "fingerprint": part.fingerprint, **(metadata or {})}
             )
         )
-        for column in schema:
-            if not column.nullable and checked[column.name].null_count:
-                raise pa.ArrowInvalid(f"table {table}: column {column.name} holds nulls")
         buffer = io.BytesIO()
         # Vectors do not compress, and a dictionary of them only costs memory.
         compression = {name: ("NONE" if name == "embedding" else "ZSTD") for name in schema.names}
@@ -223,11 +224,14 @@ class Store:
     def write_table(
         self, table: str, rows: pa.Table, *, fingerprint: str, part_rows: int, metadata: Mapping[str, Any] | None = None
     ) -> Manifest:
-        """Writes a table that is computed as a whole, cut into parts of ``part_rows``, and commits it."""
+        """Writes a table that is computed as a whole, cut into parts of ``part_rows``, and commits it; parts that exist are kept."""
         parts = []
         for index, start in enumerate(range(0, max(rows.num_rows, 1), part_rows)):
-            part = Part(index=index, fingerprint=fingerprint, num_rows=0)
-            parts.append(self.write_part(table, part, rows.slice(start, part_rows)))
+            piece = rows.slice(start, part_rows)
+            part = Part(index=index, fingerprint=fingerprint, num_rows=piece.num_rows)
+            if not self.has_part(table, part):
+                self.write_part(table, part, piece)
+            parts.append(part)
         return self.commit(table, parts, metadata=metadata)
 
     def part_paths(self, table: str) -> list[str]:

@@ -128,7 +128,7 @@ def _decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
     """
     try:
         import torch
-        from torchvision.io import ImageReadMode, decode_jpeg  # type: ignore[import-untyped]
+        from torchvision.io import ImageReadMode, decode_jpeg
     except ImportError:
         return None
 
@@ -136,15 +136,15 @@ def _decode_jpeg(data: bytes) -> NDArray[np.uint8] | None:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
         decoded = decode_jpeg(encoded, mode=ImageReadMode.RGB)
     except RuntimeError as error:
-        _raise_if_memory(error)
+        raise_if_memory(error)
         return None
     assert isinstance(decoded, torch.Tensor)
     pixels: NDArray[np.uint8] = decoded.permute(1, 2, 0).contiguous().numpy()
     return pixels
 
 
-def _raise_if_memory(error: RuntimeError) -> None:
-    """torch reports a failed allocation as a plain RuntimeError."""
+def raise_if_memory(error: RuntimeError) -> None:
+    """Raise the MemoryError that torch's RuntimeError of a failed allocation stands for."""
     if "alloc" in str(error):
         raise MemoryError(str(error)) from error
 

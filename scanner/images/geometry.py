@@ -87,14 +87,15 @@ def fit(pixels: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8]:
 
 
 def _resize(pixels: NDArray[np.uint8], at: Placement) -> NDArray[np.uint8]:
-    """The whole image by torch, whose antialiased filters on bytes are Pillow's, three times as fast."""
+    """The whole image by torch, whose antialiased filters on bytes are Pillow's, in a fraction of the time."""
     import torch
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     if pixels.shape[:2] == (at.height, at.width):
         return pixels
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    resized = F.interpolate(tensor, size=(at.height, at.width), mode=at.interpolation, antialias=True)
+    # A batch of one in channels-last order: permuted before the batch axis is added, torch takes a slower way.
+    tensor = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
+    resized = functional.interpolate(tensor, size=(at.height, at.width), mode=at.interpolation, antialias=True)
     result: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
     return result
 

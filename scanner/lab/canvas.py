@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 RGB = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 COLORS: dict[str, RGB] = {
     "black": (22, 22, 26), "white": (246, 246, 242), "grey": (128, 130, 134), "red": (204, 40, 44), "orange": (240, 130, 30),
-    "yellow": (246, 208, 50), "olive": (122, 128, 40), "green": (46, 150, 70), "teal": (22, 138, 140), "sky blue": (110, 180, 236),
-    "blue": (40, 84, 190), "navy": (22, 34, 90), "purple": (120, 58, 160), "pink": (240, 130, 170), "brown": (118, 74, 42),
-    "beige": (226, 206, 170),
+    "yellow": (246, 208, 50), "olive": (122, 128, 40), "green": (46, 150, 70), "teal": (22, 138, 140), "blue": (40, 84, 190),
+    "sky blue": (110, 180, 236), "navy": (22, 34, 90), "purple": (120, 58, 160), "pink": (240, 130, 170),
+    "brown": (118, 74, 42), "beige": (226, 206, 170),
 }  # fmt: skip
 
 MIN_SIDE, MAX_SIDE = 96, 320
@@ -59,7 +61,8 @@ def shade(rgb: RGB, change: NDArray[np.integer] | int) -> RGB:
 def gradient(size: tuple[int, int], start: RGB, end: RGB, angle: float) -> Image.Image:
     """An RGB image that runs from ``start`` to ``end`` along ``angle`` (radians, 0 = to the right)."""
     width, height = size
-    along = np.cos(angle) * np.linspace(-1, 1, width, dtype=np.float32)[None] + np.sin(angle) * np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x, y = np.linspace(-1, 1, width, dtype=np.float32)[None], np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    along = np.cos(angle) * x + np.sin(angle) * y
     return blend(start, end, (along - along.min()) / np.ptp(along))
 
 
@@ -90,8 +93,8 @@ def font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def draw_text(draw: ImageDraw.ImageDraw, text: str, box: tuple[float, float, float, float], fill: RGB | tuple[int, int, int, int]) -> None:
-    """Writes one line centred in ``box`` (left, top, right, bottom), as large as fits, at least 8 pixels high."""
+def draw_text(draw: ImageDraw.ImageDraw, text: str, box: Box, fill: RGB) -> None:
+    """Writes one line centred in ``box``, as large as fits, at least 8 pixels high."""
     left, top, right, bottom = box
     length = font(64).getlength(text)
     size = max(8, int(min((bottom - top) * 0.9, 64 * (right - left) / max(length, 1))))

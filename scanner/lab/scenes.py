@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from scanner.lab.canvas import RGB, Ink, blend, draw_text, font, gradient, pick_ink, pick_size, shade, soft_noise, with_grain
+from scanner.lab.canvas import RGB, Box, Ink, blend, draw_text, gradient, pick_ink, pick_size, shade, soft_noise, with_grain
 from scanner.lab.words import ADJECTIVES, NOUNS, NUMBERS, invented_name, pick
 
 
@@ -42,7 +43,7 @@ def draw_shapes(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     for _ in range(int(rng.integers(3, 9))):
         ink = pick_ink(rng, unlike=(ground,))
         name = _figure(rng, draw, ink.rgb, _random_box(rng, size, 0.15, 0.55))
-        told.append(f"a {ink.name} {name}")
+        told.append(f"{ink.name} {name}")
     return Scene(image=image, subject=f"{told[-1]}, {told[-2]} and {NUMBERS[len(told) - 2]} more shapes on {ground.name}")
 
 
@@ -61,7 +62,8 @@ def draw_logo(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     inner = side * rng.uniform(0.15, 0.3)
     _figure(rng, draw, pick_ink(rng, unlike=(mark,)).rgb, (x + inner, y + inner, x + side - inner, y + side - inner))
     name = invented_name(rng)
-    box = (x + side, height * 0.25, width * 0.98, height * 0.75) if is_wide else (width * 0.05, y + side, width * 0.95, height * 0.98)
+    beside, below = (x + side, height * 0.25, width * 0.98, height * 0.75), (width * 0.05, y + side, width * 0.95, height * 0.98)
+    box = beside if is_wide else below
     draw_text(draw, name, box, word.rgb)
     return Scene(image=image, subject=f"{name} logo, {mark.name} {shape} on {ground.name}")
 
@@ -119,7 +121,7 @@ def draw_chart(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
         radius = min(right - left, bottom - top) / 2
         x, y = rng.uniform(left + radius, max(right - radius, left + radius + 1)), (top + bottom) / 2
         edges = np.concatenate([[0.0], np.cumsum(values / values.sum())]) * 360 + rng.uniform(0, 360)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges.tolist()):
             draw.pieslice((x - radius, y - radius, x + radius, y + radius), start, stop, fill=pick_ink(rng, unlike=(paper,)).rgb)
     else:
         around = rng.uniform(0.2, 0.8, (int(rng.integers(2, 5)), 2))
@@ -154,14 +156,14 @@ def draw_landscape(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
         disc = pick_ink(rng, unlike=(sky,))
         r, x, y = min(size) * rng.uniform(0.05, 0.16), rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.8) * horizon * height
         ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=disc.rgb)
-        thing = f" and a {disc.name} sun"
+        thing = f" and {disc.name} sun"
     image = with_grain(rng, image, rng.uniform(2, 9))
-    return Scene(image=image, subject=f"{pick(rng, ADJECTIVES)} {land.name} hills under a {sky.name} sky{thing}")
+    return Scene(image=image, subject=f"{pick(rng, ADJECTIVES)} {land.name} hills under {sky.name} sky{thing}")
 
 
 def draw_blur(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     """Colour fields without outlines, as of a photograph out of focus."""
-    inks = [pick_ink(rng) for _ in range(3)]
+    inks = [*_two_inks(rng), pick_ink(rng)]
     first = blend(inks[0].rgb, inks[1].rgb, soft_noise(rng, size, int(rng.integers(2, 7))))
     share = soft_noise(rng, size, int(rng.integers(2, 12)))[..., None]
     mixed = np.asarray(first, np.float32) * (1 - share) + np.array(inks[2].rgb, np.float32) * share
@@ -195,7 +197,7 @@ def draw_portrait(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
         draw.rectangle((x - 1.3 * r, y - 1.0 * r, x + 1.3 * r, y - 0.8 * r), fill=coat.rgb)
         draw.rectangle((x - 0.8 * r, y - 1.9 * r, x + 0.8 * r, y - 0.8 * r), fill=coat.rgb)
     image = with_grain(rng, image.filter(ImageFilter.GaussianBlur(0.6)), rng.uniform(2, 7))
-    wearing = f"a {coat.name} coat" + (" and hat" if has_hat else "")
+    wearing = f"{coat.name} coat" + (" and hat" if has_hat else "")
     return Scene(image=image, subject=f"portrait of a person with {hair.name} hair in {wearing} before {ground.name}")
 
 
@@ -214,7 +216,8 @@ def draw_textile(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     pixels = np.asarray(blend(ground.rgb, second.rgb, mask.astype(np.float32)), np.float32)
     light = 0.55 + 0.6 * soft_noise(rng, size, int(rng.integers(2, 6)))
     image = Image.fromarray(np.clip(pixels * light[..., None], 0, 255).astype(np.uint8))
-    return Scene(image=image, subject=f"{kind} {pick(rng, ('cotton', 'silk', 'wool', 'linen'))} fabric, {ground.name} and {second.name}")
+    cloth = pick(rng, ("cotton", "silk", "wool", "linen"))
+    return Scene(image=image, subject=f"{kind} {cloth} fabric, {ground.name} and {second.name}")
 
 
 def draw_collage(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
@@ -228,16 +231,15 @@ def draw_collage(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     inks: list[Ink] = []
     for i in range(3):
         for j in range(3):
-            ink = pick_ink(rng)
-            inks.append(ink)
-            draw.rectangle((xs[i] + 1, ys[j] + 1, xs[i + 1] - 2, ys[j + 1] - 2), fill=ink.rgb) if xs[i + 1] - xs[i] > 4 and ys[j + 1] - ys[j] > 4 else None
+            inks.append(pick_ink(rng))
+            if xs[i + 1] - xs[i] > 4 and ys[j + 1] - ys[j] > 4:
+                draw.rectangle((xs[i] + 1, ys[j] + 1, xs[i + 1] - 2, ys[j + 1] - 2), fill=inks[-1].rgb)
     word = f"{pick(rng, NOUNS)} {int(rng.integers(10, 1000))}"
     box = (width * 0.1, height * 0.4, width * 0.9, height * 0.6)
-    size_of_text = max(8, int(height * 0.12))
-    label = font(size_of_text).getbbox(word)
-    draw.rectangle((box[0], box[1], box[2], box[3] + label[1] / 8), fill=paper.rgb)
+    draw.rectangle(box, fill=paper.rgb)
     draw_text(draw, word, box, pick_ink(rng, unlike=(paper,)).rgb)
-    return Scene(image=image, subject=f'{paper.name} label "{word}" on panels of {inks[0].name}, {inks[4].name} and {inks[8].name}')
+    panels = f"{inks[0].name}, {inks[4].name} and {inks[8].name}"
+    return Scene(image=image, subject=f'{paper.name} label "{word}" on panels of {panels}')
 
 
 SCENES: dict[str, SceneFunction] = {
@@ -258,14 +260,14 @@ def _two_inks(rng: np.random.Generator) -> tuple[Ink, Ink]:
     return first, pick_ink(rng, unlike=(first,))
 
 
-def _random_box(rng: np.random.Generator, size: tuple[int, int], least: float, most: float) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a box inside the image, each side ``least`` to ``most`` of the image's."""
+def _random_box(rng: np.random.Generator, size: tuple[int, int], least: float, most: float) -> Box:
+    """A box inside the image, each side ``least`` to ``most`` of the image's."""
     width, height = rng.uniform(least, most, 2) * size
     left, top = rng.uniform(0, size[0] - width), rng.uniform(0, size[1] - height)
     return left, top, left + width, top + height
 
 
-def _figure(rng: np.random.Generator, draw: ImageDraw.ImageDraw, fill: RGB, box: tuple[float, float, float, float]) -> str:
+def _figure(rng: np.random.Generator, draw: ImageDraw.ImageDraw, fill: RGB, box: Box) -> str:
     """Draws one figure into ``box`` and says which."""
     left, top, right, bottom = box
     kind = ("circle", "square", "ring", "star", "polygon", "cross")[rng.integers(6)]
@@ -284,9 +286,7 @@ def _figure(rng: np.random.Generator, draw: ImageDraw.ImageDraw, fill: RGB, box:
         radii = np.tile([1.0, rng.uniform(0.35, 0.6)], points) if kind == "star" else np.ones(points)
         angles = np.linspace(0, 2 * np.pi, len(radii), endpoint=False) + rng.uniform(0, 2 * np.pi)
         x, y = (left + right) / 2, (top + bottom) / 2
-        draw.polygon(
-            [(x + r * np.cos(a) * (right - left) / 2, y + r * np.sin(a) * (bottom - top) / 2) for r, a in zip(radii, angles, strict=True)],
-            fill=fill,
-        )
+        xs, ys = x + radii * np.cos(angles) * (right - left) / 2, y + radii * np.sin(angles) * (bottom - top) / 2
+        draw.polygon(list(zip(xs.tolist(), ys.tolist(), strict=True)), fill=fill)
         return f"{points}-pointed star" if kind == "star" else f"{points}-sided polygon"
     return kind

@@ -17,8 +17,8 @@ NOUNS = (
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
 _OPENINGS = (
-    "", "a picture of ", "photo: ", "stock image of ", "here is ", "buy ", "free download: ", "vintage ", "detail of ", "our new ",
-    "close-up of ", "wallpaper of ",
+    "", "a picture of ", "photo: ", "stock image of ", "here is ", "buy ", "free download: ", "vintage ", "detail of ",
+    "our new ", "close-up of ", "wallpaper of ",
 )  # fmt: skip
 _ENDINGS = (
     "", ", high resolution", " - art print", " for sale", " | gallery", ", royalty free", " (sold)", ", isolated", " on canvas",
@@ -27,7 +27,7 @@ _ENDINGS = (
 
 
 def pick(rng: np.random.Generator, words: Sequence[str]) -> str:
-    return words[rng.integers(len(words))]
+    return words[int(rng.integers(len(words)))]
 
 
 def invented_name(rng: np.random.Generator) -> str:

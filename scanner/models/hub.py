@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scanner.core.errors import EncoderError
+from scanner.models.catalog import pretrained_module
+
+_SAFETENSORS, _PICKLE = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"  # open_clip's default file names
 
 # The hub's client asks for each of two file names six times with growing waits: 46 s until it admits that there is no network.
 _PROBE_TIMEOUT_S = 5.0
@@ -24,7 +27,6 @@ def fetch_pretrained(name: str, pretrained_cfg: Mapping[str, object]) -> Path:
         EncoderError: not in the cache and the hub does not answer (within seconds), or the download fails.
     """
     import huggingface_hub
-    from open_clip import download_pretrained
 
     repo, _, file_name = str(pretrained_cfg.get("hf_hub") or "").rpartition("/")
     file_names = _file_names(file_name)
@@ -39,7 +41,7 @@ def fetch_pretrained(name: str, pretrained_cfg: Mapping[str, object]) -> Path:
     reason = _why_unreachable(address)
     if reason is None:
         try:
-            return Path(download_pretrained(dict(pretrained_cfg)))
+            return Path(pretrained_module().download_pretrained(dict(pretrained_cfg)))
         except (OSError, RuntimeError, ValueError) as error:
             reason = str(error)
     raise EncoderError(
@@ -51,10 +53,8 @@ def fetch_pretrained(name: str, pretrained_cfg: Mapping[str, object]) -> Path:
 
 def _file_names(file_name: str) -> list[str]:
     """What open_clip would ask the hub for, in its order: safetensors before pickles."""
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-
-    if not file_name or file_name == HF_WEIGHTS_NAME:
-        return [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    if not file_name or file_name == _PICKLE:
+        return [_SAFETENSORS, _PICKLE]
     stem, dot, suffix = file_name.rpartition(".")
     return [f"{stem}.safetensors", file_name] if dot and suffix in ("bin", "pth") else [file_name]
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.errors import EncoderError, nearest
+from scanner.core.errors import EncoderError
 from scanner.core.preprocess import Preprocess
+from scanner.models.catalog import preprocessing_of_file, tag_config
+from scanner.models.hub import fetch_pretrained
 from scanner.models.weights import SUFFIXES, file_sha256, tensor_shapes, weights_file, weights_in_folder
 
 if TYPE_CHECKING:
@@ -157,22 +159,17 @@ def load_open_clip(text: str, *, device: Device = "auto", precision: Precision =
         EncoderError: see ``encoders.load_encoder``.
     """
     name = OpenClipName.parse(text)
-    real_device, real_precision = _choose(device, precision)
-    if name.path is not None and not name.model:
-        model_name = f"{_LOCAL_DIR}{name.path}"
-        weights = weights_in_folder(name.path)
-        values: Mapping[str, object] = {}
+    values: Mapping[str, object] = {}
+    if name.path is None:
+        values = tag_config(name.model, name.tag)
+        weights = fetch_pretrained(str(name), values)
+    elif name.model:
+        values = preprocessing_of_file(name.model)
+        weights = weights_file(name.path)
     else:
-        pretrained_cfg = _pretrained_cfg(name)
-        model_name = name.model
-        values = _preprocess_values(name) if name.path else pretrained_cfg
-        if name.path:
-            weights = weights_file(name.path)
-        else:
-            from scanner.models.hub import fetch_pretrained
-
-            weights = fetch_pretrained(str(name), pretrained_cfg)
-    visual, preprocess = _create(str(name), model_name, weights, values)
+        weights = weights_in_folder(name.path)
+    real_device, real_precision = _choose(device, precision)
+    visual, preprocess = _create(str(name), name.model or f"{_LOCAL_DIR}{name.path}", weights, values)
     encoder = OpenClipEncoder(
         visual,
         name=f"open_clip:{text}",
@@ -206,55 +203,6 @@ def _cpu_computes_bf16() -> bool:
 
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(key) for key in ("avx512_bf16", "amx_bf16"))
-
-
-def _pretrained_cfg(name: OpenClipName) -> Mapping[str, object]:
-    """open_clip's entry of the tag (empty for a file), once model, tag and activation are known to fit."""
-    import open_clip
-
-    model_cfg = open_clip.get_model_config(name.model)
-    if model_cfg is None:
-        raise EncoderError(f"open_clip has no model {name.model!r}", next_step=nearest(name.model, open_clip.list_models()))
-    if name.path is not None:
-        return {}
-    tags = open_clip.list_pretrained_tags_by_model(name.model)
-    pretrained_cfg = open_clip.get_pretrained_cfg(name.model, name.tag)
-    if not pretrained_cfg:
-        next_step = nearest(name.tag, tags) if tags else f"No weights are published for {name.model}: give a file."
-        raise EncoderError(f"open_clip has no weights {name.tag!r} for {name.model}", next_step=next_step)
-    needs, has = bool(pretrained_cfg.get("quick_gelu")), bool(model_cfg.get("quick_gelu"))
-    if needs != has:
-        fitting = [
-            f"open_clip:{model}/{name.tag}"
-            for model in open_clip.list_pretrained_models_by_tag(name.tag)
-            if model.removesuffix("-quickgelu") == name.model.removesuffix("-quickgelu")
-            and bool((open_clip.get_model_config(model) or {}).get("quick_gelu")) == needs
-        ]
-        activation = "QuickGELU" if needs else "GELU"
-        raise EncoderError(
-            f"{name} was trained with {activation} and {name.model} computes another activation: its vectors would be wrong",
-            next_step=f"Use {fitting[0]}." if fitting else f"Give a folder whose config sets quick_gelu to {str(needs).lower()}.",
-        )
-    return cast(Mapping[str, object], pretrained_cfg)
-
-
-def _preprocess_values(name: OpenClipName) -> Mapping[str, object]:
-    """Preprocessing of the model's published weights, for a file that says none; empty (CLIP's) where none are published."""
-    import open_clip
-
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    by_tag = {
-        tag: {key: open_clip.get_pretrained_cfg(name.model, tag).get(key) for key in keys}
-        for tag in open_clip.list_pretrained_tags_by_model(name.model)
-    }
-    tag_of = {repr(values): tag for tag, values in by_tag.items()}
-    if len(tag_of) > 1:
-        raise EncoderError(
-            f"a file does not say its preprocessing, and the published weights of {name.model} differ in it "
-            f"(among them {', '.join(tag_of.values())})",
-            next_step="Put the file into a folder with its open_clip_config.json and use open_clip:local-dir:FOLDER.",
-        )
-    return next(iter(by_tag.values()), {})
 
 
 def _create(name: str, model_name: str, weights: Path, values: Mapping[str, object]) -> tuple[torch.nn.Module, Preprocess]:

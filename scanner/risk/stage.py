@@ -77,7 +77,7 @@ def _fingerprint(store: Store, table: str, query: Query, arguments: dict[str, fl
 
 def _compute(store: Store, query: Query, arguments: dict[str, float]) -> pa.Table:
     with connect(store) as connection:
-        return fetch_table(connection, query, arguments)
+        return fetch_table(connection, query.sql, query.arguments(arguments), name=query.name)
 
 
 def _result(store: Store, *, is_recomputed: bool, seconds: float) -> RiskResult:

@@ -59,7 +59,8 @@ def collapse(x: NDArray[Any], *, missing: NDArray[np.bool_] | None = None) -> Co
             0.0 and -0.0 differ and equal NaNs are equal.
         missing: (n,) True where a row has no value. Such a row equals no other.
     """
-    assert x.ndim in (1, 2) and not x.dtype.hasobject
+    assert x.ndim in (1, 2)
+    assert not x.dtype.hasobject
     num_rows = len(x)
     labels = np.arange(num_rows, dtype=np.int64)
     width = x.dtype.itemsize * (x.shape[1] if x.ndim == 2 else 1)

@@ -50,11 +50,13 @@ class SpanningForest:
         )
 
     def add(self, left: NDArray[np.int64], right: NDArray[np.int64], similarity: NDArray[np.float32]) -> None:
-        """Adds candidate links: three arrays of one length, ``left < right``. A pair may come again; its highest similarity counts."""
+        """Adds candidate links: three arrays of one length, ``left < right``. Of a pair that comes again the highest counts."""
         if not len(left):
             return
         assert len(left) == len(right) == len(similarity)
-        assert (left < right).all() and left.min() >= 0 and right.max() < self.num_nodes
+        assert (left < right).all()
+        assert left.min() >= 0
+        assert right.max() < self.num_nodes
         self._buffer.append(PairBlock(left=left, right=right, similarity=similarity))
         self._num_buffered += len(left)
         # Waiting for as many links as the forest has keeps the total work within a constant factor of the links seen.

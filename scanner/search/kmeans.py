@@ -41,7 +41,8 @@ def cell_centres(x: FloatRows, *, num_cells: int, seed: int, sample_rows: int) -
     Raises:
         ConfigError: faiss is absent.
     """
-    assert num_cells >= 1 and sample_rows >= 1
+    assert num_cells >= 1
+    assert sample_rows >= 1
     faiss = load_faiss()
     num_rows, dim = x.shape
     if num_rows > sample_rows:

@@ -24,7 +24,7 @@ logger = logging.getLogger("scanner")
 
 FloatRows: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
 
-TILE_ROWS = 8192
+TILE_ROWS = 4096
 MAX_BLOCK_PAIRS = 4_194_304
 
 

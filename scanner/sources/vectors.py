@@ -16,8 +16,8 @@ def set_embeddings(samples: list[Sample], block: NDArray[np.float32]) -> None:
 
     Vectors are passed on as they are, not normalised: a search over cosines divides by the norm.
     """
-    is_finite: NDArray[np.bool_] = np.isfinite(block).all(axis=1)
-    is_zero: NDArray[np.bool_] = np.logical_not(block.any(axis=1))
+    is_finite = np.logical_and.reduce(np.isfinite(block), axis=1)
+    is_zero = np.logical_and.reduce(block == 0, axis=1)
     for i, (sample, vector) in enumerate(zip(samples, block, strict=True)):
         if not is_finite[i]:
             sample.status, sample.error_message = "unreadable", "embedding with NaN or infinite values"

@@ -42,10 +42,11 @@ def first_pictures(source: Path, count: int = 500) -> list[Picture]:
     """The first ``count`` images of a source, in its order."""
     opened = open_source(str(source))
     samples = (sample for shard in opened.shards() for sample in opened.samples(shard) if sample.data is not None)
-    return [
-        Picture(name=f"{i:06d}", extension="png" if sample.data.startswith(b"\x89PNG") else "jpg", data=sample.data, caption=sample.caption)
-        for i, sample in enumerate(islice(samples, count))
-    ]
+    pictures = []
+    for i, sample in enumerate(islice(samples, count)):
+        extension = "png" if sample.data.startswith(b"\x89PNG") else "jpg"
+        pictures.append(Picture(name=f"{i:06d}", extension=extension, data=sample.data, caption=sample.caption))
+    return pictures
 
 
 def make_folder(pictures: Sequence[Picture], folder: Path) -> Path:

@@ -103,4 +103,5 @@ def test_merge_of_random_labels():
     assert joined.tolist() == label.tolist()
     found = Collapse.from_labels(joined)
     assert found.labels.tolist() == label.tolist()
-    assert found.counts.sum() == 200 and len(found.first) == len(np.unique(label))
+    assert found.counts.sum() == 200
+    assert len(found.first) == len(np.unique(label))

@@ -28,7 +28,8 @@ def test_a_row_far_from_all_scores_highest():
     x = np.concatenate([x, far[None]])
     scores = outlier_scores(x, cell_centres(x, num_cells=20, seed=0, sample_rows=10_000))
     assert scores.argmax() == len(x) - 1
-    assert scores[-1] > 0.5 and np.median(scores) < 0.1
+    assert scores[-1] > 0.5
+    assert np.median(scores) < 0.1
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -37,13 +38,15 @@ def test_scores_are_one_minus_the_best_cosine(dtype):
     x = rng.standard_normal((500, 24)).astype(dtype)
     x[7] = 0
     centres = cell_centres(x, num_cells=9, seed=3, sample_rows=450)
-    assert centres.shape == (9, 24) and centres.dtype == np.float32
+    assert centres.shape == (9, 24)
+    assert centres.dtype == np.float32
     rows = x.astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
     expected = np.clip(1 - (rows @ centres.T.astype(np.float64)).max(axis=1), 0, None)
     for block_rows in (1, 64, 100_000):
         scores = outlier_scores(x, centres, block_rows=block_rows)
-        assert scores.dtype == np.float32 and (scores >= 0).all()
+        assert scores.dtype == np.float32
+        assert (scores >= 0).all()
         np.testing.assert_allclose(scores, expected, atol=1e-6)
     assert outlier_scores(x, centres)[7] == 1
 
@@ -79,7 +82,8 @@ def test_rows_without_direction_take_no_part():
     centres = cell_centres(x, num_cells=1, seed=0, sample_rows=1000)
     np.testing.assert_array_equal(centres, np.eye(8, dtype=np.float32)[:1])
     scores = outlier_scores(x, centres)
-    assert (scores[:50] == 1).all() and (scores[50:] == 0).all()
+    assert (scores[:50] == 1).all()
+    assert (scores[50:] == 0).all()
 
 
 def test_an_empty_set():

@@ -1,0 +1,32 @@
+"""``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from scanner.core.progress import Progress
+
+
+@click.command()
+@click.option("--out", default="demo-run", show_default=True, metavar="DIR", help="Gets the set (DIR/data) and the run (DIR/run).")
+@click.option("--images", "num_images", default=2000, show_default=True, help="Images of the set.")
+@click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--quiet", "-q", is_flag=True, help="Print nothing.")
+def demo(out: str, num_images: int, seed: int, quiet: bool) -> None:
+    """Make a small set with planted duplicates and scan it.
+
+    \b
+    Example:
+      scanner demo --out demo-run
+      scanner query demo-run/run risk/top_captions
+    """
+    from scanner.pipelines.demo import demo as demo_pipeline
+
+    result = demo_pipeline(Path(out), num_images=num_images, seed=seed, progress=Progress(quiet=quiet))
+    if quiet:
+        return
+    click.echo("\n".join(result.summary.lines()))
+    click.echo("\n".join(result.score.lines()))
+    click.echo(f"Next: scanner query {out}/run risk/top_captions; open {out}/run/report.html in a browser.")

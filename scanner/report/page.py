@@ -1,0 +1,174 @@
+"""The page: one HTML file that asks nothing of any network and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from scanner.core.config import PriorConfig
+from scanner.report import sections
+from scanner.report.content import Content
+from scanner.report.duplicates import duplicates
+from scanner.report.gallery import Gallery
+from scanner.report.markup import Html, element, foreign, join, plain
+from scanner.report.settings import redacted, settings
+from scanner.report.style import STYLE
+from scanner.report.tables import rest
+from scanner.report.thumbnails import Thumbnail
+
+CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+"""Has the browser refuse what escaping already keeps out: scripts, and anything from anywhere."""
+
+_WORDS = (
+    ("Image", "one row of the set; two rows with the same file are two images."),
+    ("Near-duplicate", "another image whose embedding has at least the threshold's cosine to this one's."),
+    ("Group", "images joined by chains of near-duplicates; the ends of a chain may be less alike than the threshold."),
+    ("Kept", "the representative, which stands for its group: best resolution, then longest caption, then lowest id."),
+    ("Similarity", "cosine to the representative, cut after four digits; the figure under each picture."),
+    ("Byte-equal", "the same file, byte for byte. Of the others, kind unverified says that only the search has compared them."),
+    ("Risk score", "expected probability that a model trained on this set can be made to emit the image by its caption: an "
+     "assumed curve in the number of images with that caption. It orders groups; it is no measurement of a model."),
+    ("Blank", "a near-constant image, as servers send in place of one that is gone. Marked, and never ranked."),
+    ("Caption family", "captions of many groups that differ in one word or in numbers: the template of a shop or an archive."),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PageFacts:
+    """What the page says of the run as a whole.
+
+    Attributes:
+        title: heading.
+        run: where the run lies, shown without secrets.
+        written_at: date and time, as shown.
+        encoder: what made the embeddings.
+        threshold: cosine of a near-duplicate; None where the run does not say.
+        threshold_reason: where it comes from.
+        prior: the curve behind the risk score.
+        settings: parts of ``run.yaml`` by name.
+        warnings: what a reader must know before the figures.
+    """
+
+    title: str
+    run: str
+    written_at: str
+    encoder: str
+    threshold: float | None
+    threshold_reason: str
+    prior: PriorConfig
+    settings: Mapping[str, object]
+    warnings: tuple[str, ...]
+
+
+class _Section(NamedTuple):
+    id: str
+    heading: str
+    content: Html
+
+
+def render(content: Content, thumbnails: Mapping[int, Thumbnail], facts: PageFacts) -> Html:
+    """The whole document."""
+    num_ranked = content.overview.num_groups - content.overview.num_blank_groups
+    gallery = Gallery(thumbnails=thumbnails, prior=facts.prior, num_ranked=num_ranked)
+    parts = [
+        _Section("overview", "Overview", join([_warnings(facts), sections.overview(content.overview)])),
+        _Section("duplicates", "Duplicates", duplicates(content.histogram, content.sweep, facts.threshold)),
+        _Section("groups", "Groups by risk", _ranked(content, gallery)),
+    ]
+    if content.blank_groups:
+        parts.append(_Section("blank", "Blank groups", _blank(content, gallery)))
+    parts += [
+        _Section("captions", "Top captions", sections.captions(content)),
+        _Section("families", "Caption families", sections.families(content)),
+        _Section("unusable", "Images not used", sections.unusable(content)),
+        _Section("shards", "Shards", sections.shards(content)),
+        _Section("settings", "Settings and versions", settings(facts.settings)),
+        _Section("words", "Words used here", _words()),
+    ]
+    links = join(element("li", element("a", part.heading, href=f"#{part.id}")) for part in parts)
+    body = element(
+        "body",
+        _masthead(facts),
+        element("nav", element("ul", links), aria_label="Sections"),
+        element("main", join(_section(part) for part in parts)),
+        _footer(facts),
+    )
+    return join([Html("<!doctype html>\n"), element("html", _head(facts), body, lang="en")])
+
+
+def _head(facts: PageFacts) -> Html:
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=CONTENT_POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", f"{plain(facts.title, limit=120)}: duplicates and memorization risk"),
+        element("style", Html(STYLE)),
+    )
+
+
+def _masthead(facts: PageFacts) -> Html:
+    threshold = f"; near-duplicates from cosine {facts.threshold:g}" if facts.threshold is not None else ""
+    reason = join([" (", foreign(facts.threshold_reason, limit=400), ")"]) if facts.threshold_reason else None
+    encoder = foreign(facts.encoder, limit=200)
+    return element(
+        "header",
+        element("h1", foreign(facts.title, limit=200)),
+        element("p", f"Duplicates and memorization risk. Written {facts.written_at}.", class_="lede"),
+        element("p", "Encoder ", encoder, threshold, reason, ".", class_="lede"),
+        class_="masthead",
+    )
+
+
+def _warnings(facts: PageFacts) -> Html:
+    return join(element("p", foreign(warning, limit=600), class_="notice") for warning in facts.warnings)
+
+
+def _section(part: _Section) -> Html:
+    heading = element("h2", part.heading, id=f"{part.id}-title")
+    return element("section", heading, part.content, id=part.id, aria_labelledby=f"{part.id}-title")
+
+
+def _ranked(content: Content, gallery: Gallery) -> Html:
+    total = content.overview.num_picture_groups
+    if not total:
+        return element("p", "No two usable images are near-duplicates at this threshold.", class_="rest")
+    how = (
+        "First come the groups that a model is likeliest to memorize: those with most images under one and the same caption. "
+        "Of each you see the representative (framed: the one to keep), then the files least like it, so that a "
+        "wrong match shows; byte-equal files are one picture with a count."
+    )
+    note = rest(len(content.groups), total, "groups, by risk", f"groups/top_groups --param limit={total}")
+    return join([element("p", how), note, gallery.cards(content.groups)])
+
+
+def _blank(content: Content, gallery: Gallery) -> Html:
+    total = content.overview.num_blank_groups
+    how = "Near-constant pictures: marked, not ranked. A model that emits one gives nothing away."
+    note = rest(len(content.blank_groups), total, "blank groups", f"groups/top_groups --param class=blank --param limit={total}")
+    return join([element("p", how), gallery.blanks(content.blank_groups), note])
+
+
+def _words() -> Html:
+    return element("dl", join(join([element("dt", word), element("dd", means)]) for word, means in _WORDS), class_="words")
+
+
+def _footer(facts: PageFacts) -> Html:
+    run = element("code", foreign(redacted(facts.run), limit=300))
+    sql, tables = element("code", 'scanner sql RUN "select …"'), element("code", "scanner tables")
+    return element(
+        "footer",
+        element(
+            "p",
+            "In the commands RUN stands for ",
+            run,
+            ". ",
+            sql,
+            " answers any other question; ",
+            tables,
+            " explains every column.",
+        ),
+        element("p", "This file holds all that it shows: it loads nothing and runs no script."),
+    )

@@ -1,0 +1,25 @@
+"""Small sets for tests."""
+
+from __future__ import annotations
+
+import pytest
+from pictures import draw, encoded, sample, write_tar
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Three tars of eight images: image 0 of each is the same file, image 1 the same picture as JPEG, image 2 is broken."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for s in range(3):
+        members = []
+        for i in range(8):
+            image, extension = draw(i if i < 2 else 100 * s + i), "png"
+            data = encoded(image)
+            if i == 1:
+                data, extension = encoded(image, "JPEG", quality=95 - 10 * s), "jpg"
+            if i == 2:
+                data = data[: len(data) // 2]
+            members += sample(f"{s}{i}", data, f"a picture {i}" if i < 2 else f"a picture {s} {i}", extension, url=f"https://h{s}.org/{i}")
+        write_tar(folder / f"{s:05d}.tar", members)
+    return folder

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import base64
+import io
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from PIL import Image
+
+from scanner.core.config import override
+from scanner.core.errors import QueryError, SourceError
+from scanner.core.progress import Progress
+from scanner.core.store import Store
+from scanner.report import stage
+
+KNOWN_TAGS = {
+    "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "h3", "h4", "p", "nav", "ul", "li", "a", "main",
+    "section", "div", "dl", "dt", "dd", "span", "b", "br", "bdi", "code", "table", "thead", "tbody", "tr", "th", "td", "details", "summary",
+    "article", "figure", "figcaption", "img", "svg", "desc", "line", "rect", "text", "footer",
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Text, tags and attributes of a page as a parser sees them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts, self.tags, self.attributes = [], [], []
+        self.feed(html)
+        self.close()
+
+    def handle_data(self, data):
+        if not (self.tags and self.tags[-1] == "style"):
+            self.texts.append(data)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def all(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.attributes if name == tag]
+
+
+def make(finished, **changes) -> tuple[stage.ReportResult, Page, str]:
+    store, config, sources = finished
+    config = override(config, {key.replace("__", "."): value for key, value in changes.items()})
+    result = stage.run(store, config, sources, Progress(quiet=True))
+    html = store.get(stage.REPORT_FILE).decode()
+    return result, Page(html), html
+
+
+@pytest.fixture(scope="module")
+def made(finished):
+    return make(finished)
+
+
+def test_it_writes_one_file_that_refers_to_nothing_outside(finished, made):
+    store, *_ = finished
+    result, page, html = made
+    assert result.path == f"{store.url}/report.html"
+    assert result.num_bytes == len(html.encode())
+    assert (result.num_groups, result.num_pictures, result.num_without_preview) == (2, 5, 0)
+    for _, attributes in page.attributes:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            assert name not in ("src", "href") or value.startswith(("data:image/jpeg;base64,", "#"))
+    policy = next(meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    assert "url(" not in html
+    assert "@import" not in html
+
+
+def test_words_of_the_set_stay_words(made):
+    _, page, _ = made
+    assert set(page.tags) <= KNOWN_TAGS, "a tag that the page does not make came from the set"
+    assert "script" not in page.tags
+    assert '<script>alert("x")</script><img src=x onerror=alert(1)>' in page.text
+    assert "U+202EU+202E" not in page.text
+    assert "U+202Egnp.exe" in page.text
+    assert 'a"><b>&.png' in page.text
+    assert "ends <early> at byte 512" in page.text
+    assert "https://host0.example/<" in page.text
+
+
+def test_a_caption_of_60000_characters_is_clipped_and_says_so(made):
+    _, page, html = made
+    assert "… (60,000 characters)" in page.text
+    assert len(html) < 120_000
+
+
+def test_gallery_shows_what_differs(made):
+    _, page, _ = made
+    images = page.all("img")
+    assert len(images) == 5, "two of group A, two of B, one blank: byte-equal files once"
+    assert all(image["alt"] for image in images)
+    for image in images:
+        data = base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,"))
+        with Image.open(io.BytesIO(data)) as opened:
+            assert opened.format == "JPEG"
+            assert max(opened.size) <= 128
+            if "a2.png" in image["alt"]:
+                assert opened.size == (128, 17), "the aspect is the original's, without padding"
+    assert "×2 byte-equal" in page.text
+    assert "0.9812" in page.text
+
+
+def test_figures_of_the_head(made):
+    _, page, _ = made
+    names = [text for text in page.texts if text.strip()]
+    figure = {name: names[names.index(name) + 1] for name in ("Images", "Usable", "Not usable", "Largest group", "Blank images")}
+    assert figure == {"Images": "8", "Usable": "7", "Not usable": "1", "Largest group": "3", "Blank images": "2"}
+    assert "7 images of the usable" in page.text
+    assert "1 shard ended early" in page.text
+    assert "set/cut.tar" in page.text
+
+
+def test_the_numbers_behind_a_risk_score(made):
+    _, page, _ = made
+    assert "0.9 / (1 + (300 / 2)^2) = 0.0040%" in page.text
+    assert "1 of 2, by images with one caption (2), then images (3), then hosts (2)" in page.text
+
+
+def test_what_is_left_out_is_counted_and_a_query_is_named(finished):
+    _, page, _ = make(finished, report__num_groups=1, report__images_a_group=1)
+    assert "Showing 1 of 2 groups, by risk. All of them: scanner query RUN groups/top_groups --param limit=2" in page.text
+    assert "1 more different file in this group" in page.text
+    _, page, _ = make(finished, report__num_groups=0)
+    assert "Showing 0 of 2 groups" in page.text
+
+
+def test_blank_groups_are_shown_apart_and_have_no_rank(made):
+    _, page, _ = made
+    ids = [attributes.get("id") for attributes in page.all("article")]
+    assert len(ids) == 2, "blanks have no card"
+    assert "All 1 blank groups." in page.text
+
+
+def test_secrets_in_urls_are_cut_out(made):
+    _, page, html = made
+    assert "secret" not in html
+    assert "hidden" not in page.text
+    assert "://…@" in page.text
+
+
+def test_headings_go_down_one_step_at_a_time_and_ids_are_unique(made):
+    _, page, _ = made
+    levels = [int(tag[1]) for tag in page.tags if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    ids = [attributes["id"] for _, attributes in page.attributes if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {attributes["href"].removeprefix("#") for attributes in page.all("a")}
+    assert targets <= set(ids)
+
+
+class Gone:
+    """A source that lists and no longer reads."""
+
+    format = "folder"
+    embedding_dim = None
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def read(self, ref):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (Gone(SourceError("'x' is no longer in <set>.", next_step="Scan again.")), "is no longer in <set>."),
+        (Gone(PermissionError("denied")), "PermissionError: denied"),
+        (Gone(RuntimeError("any filesystem")), "RuntimeError: any filesystem"),
+        (None, "source set is not at hand"),
+        (type("Ready", (), {"embedding_dim": 512})(), "the source holds embeddings, not images"),
+    ],
+)
+def test_images_that_cannot_be_read_again_are_a_box_with_the_reason(finished, source, reason):
+    store, config, _ = finished
+    result, page, _ = make((store, config, {"set": source} if source else {}))
+    assert result.num_without_preview == result.num_pictures == 5
+    assert page.all("img") == []
+    assert page.text.count("no preview: ") == 5
+    assert reason in page.text
+
+
+def test_one_damaged_original_costs_one_picture(own, tmp_path):
+    (tmp_path / "set" / "b1.png").write_bytes(b"\x89PNG\r\n\x1a\nnot any more")
+    result, page, _ = make(own)
+    assert result.num_without_preview == 1
+    assert len(page.all("img")) == 4
+    assert "1 picture of 5 could not be read again and has a box with the reason" in page.text
+
+
+def test_a_run_without_its_tables_is_a_user_error(tmp_path, finished):
+    _, config, sources = finished
+    with pytest.raises(QueryError, match="does not have yet"):
+        stage.run(Store(str(tmp_path / "other")), config, sources, Progress(quiet=True))
+
+
+def test_it_can_be_written_to_an_object_store(finished):
+    store, config, sources = finished
+    remote = Store("memory://report-test/run")
+    remote.fs.put(store.root, remote.root, recursive=True)
+    result = stage.run(remote, config, sources, Progress(quiet=True))
+    assert result.path == "memory://report-test/run/report.html"
+    assert remote.get("report.html").startswith(b"<!doctype html>")

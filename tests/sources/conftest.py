@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request, tmp_path):
+    """A folder's URL on a local disk and in fsspec's memory file system."""
+    if request.param == "local":
+        yield str(tmp_path / "set")
+        return
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
+    yield "memory://set"
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]
