@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 import shutil
@@ -39,6 +40,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 def main() -> None:
     args = parse_args()
+    logging.basicConfig(level=logging.ERROR)  # open_clip warns that random weights are random
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-embed-")))
         name = args.encoder or f"open_clip:ViT-B-32/{random_weights(work)}"

@@ -40,6 +40,7 @@ def work(item):
     if verb == "stdin":
         return sys.stdin.read() if sys.stdin else "", os.read(0, 10)
     if verb == "pid":
+        time.sleep(argument)
         return os.getpid()
     raise AssertionError(verb)
 
@@ -50,3 +51,25 @@ def fail_to_set_up():
 
 def die_in_set_up():
     os._exit(3)
+
+
+def broken_decode(data, *, max_pixels, min_side):
+    """A decoder with bugs that single files set off."""
+    from scanner.images.decode import decode
+
+    if data == b"hang":
+        time.sleep(3600)
+    if data == b"crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+        time.sleep(10)
+    if data == b"memory":
+        bytearray(2**40)
+    if data == b"mistake":
+        raise ZeroDivisionError("ours")
+    return decode(data, max_pixels=max_pixels, min_side=min_side)
+
+
+def set_up_broken_decoder(preprocess):
+    from scanner.images import prepare
+
+    prepare.decode = broken_decode

@@ -101,13 +101,13 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _unopened(data: bytes, error: Exception) -> UnusableImageError:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if isinstance(error, Image.DecompressionBombError):  # only where Pillow's own limit is in force
         return UnusableImageError("too_large", "more pixels than Pillow's limit")
     if not data:
         return UnusableImageError("unreadable", "the file is empty (0 bytes)")
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, (OSError, SyntaxError)):  # what Pillow and its plugins raise
         for signature, name in _SIGNATURES.items():
             if data.startswith(signature):
                 return UnusableImageError("unreadable", f"the {name} header is damaged or cut short")

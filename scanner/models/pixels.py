@@ -7,7 +7,8 @@ channels, the descriptor is
 
 The mean is removed per channel: two thumbnails of nearly any pictures have a cosine above 0.9 as long as they share their
 brightness, and a change of exposure or white balance (an offset per channel) then costs nothing. It also makes images of one
-colour, whatever the colour, the zero vector.
+colour, whatever the colour, the zero vector. One mean for all channels was tried: at equal numbers of pairs on clip art it lost
+copies with a tint (30 of 30 that only the mean per channel found) for different faces drawn alike.
 
 A zero vector has no direction, and the noise of a nearly constant image must not become one. So a constant is added along the
 all-ones direction, which is orthogonal to every x - m: all images of one colour land on the same unit vector, and the less

@@ -10,8 +10,8 @@ from typing import Literal
 from scanner.report.markup import Html, element, join
 from scanner.report.numbers import compact
 
-WIDTH, HEIGHT = 560, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 26, 50
+WIDTH, HEIGHT = 560, 284
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 40, 50
 _GAP = 0.28
 _MAX_RANGES = 9
 

@@ -15,7 +15,7 @@ from scanner.report.thumbnails import Thumbnail
 
 FRAME = 88
 """Pixels of a thumbnail's frame on the page."""
-CAPTION_LIMIT = 280
+CAPTION_LIMIT = 200
 TEXT_LIMIT = 140
 """Characters of a caption, key, url or reason in a table."""
 
@@ -52,11 +52,8 @@ class Gallery:
         hidden = group.num_files - len(group.members)
         more = None
         if hidden > 0:
-            more = element(
-                "p",
-                f"{counted(hidden, 'more different file')} in this group, all of them more alike than those shown.",
-                class_="more",
-            )
+            text = f"and {counted(hidden, 'more file')}, at least as similar to the one that is kept"
+            more = element("p", text, class_="more")
         pictures = element("ul", join(element("li", self._figure(member)) for member in group.members), class_="strip")
         return element("div", pictures, more)
 

@@ -72,7 +72,4 @@ def _visible(character: str) -> str:
         return " "
     if not _is_hidden(character):
         return character
-    code = ord(character)
-    if code < 0x20:
-        return element("span", chr(0x2400 + code), class_="code")
-    return element("span", f"U+{code:04X}", class_="code")
+    return element("span", f"U+{ord(character):04X}", class_="code")

@@ -47,8 +47,8 @@ def probability(value: float) -> str:
         return "0%"
     if value < 1e-6:
         return "<0.0001%"
-    digits = max(0, 1 - math.floor(math.log10(100 * value)))
-    return f"{100 * value:.{digits}f}%"
+    rounded = float(f"{100 * value:.1e}")
+    return f"{rounded:.{max(0, 1 - math.floor(math.log10(rounded)))}f}%"
 
 
 def similarity(value: float) -> str:

@@ -111,7 +111,7 @@ def _head(facts: PageFacts) -> Html:
 
 def _masthead(facts: PageFacts) -> Html:
     threshold = f"; near-duplicates from cosine {facts.threshold:g}" if facts.threshold is not None else ""
-    reason = join([" (", foreign(facts.threshold_reason, limit=400), ")"]) if facts.threshold_reason else None
+    reason = join([". Why this threshold: ", foreign(facts.threshold_reason, limit=400)]) if facts.threshold_reason else None
     encoder = foreign(facts.encoder, limit=200)
     return element(
         "header",

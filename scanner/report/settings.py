@@ -12,8 +12,10 @@ _KEY_LIMIT, _VALUE_LIMIT = 120, 600
 
 
 def settings(parts: Mapping[str, object]) -> Html:
-    """A table a part, keys dotted, each behind its name."""
-    return join(_part(name, values) for name, values in parts.items())
+    """A table a part, keys dotted, each behind its name; values that stand alone come last, as one part."""
+    sections = {name: values for name, values in parts.items() if isinstance(values, Mapping)}
+    alone = {name: values for name, values in parts.items() if name not in sections}
+    return join(_part(name, values) for name, values in ({**sections, "other": alone} if alone else sections).items())
 
 
 def _part(name: str, values: object) -> Html:

@@ -78,7 +78,7 @@ def _facts(store: Store, config: RunConfig, content: Content, thumbnails: Mappin
         threshold=float(threshold) if threshold is not None else None,
         threshold_reason=config.neighbors.threshold_reason,
         prior=config.risk.prior,
-        settings={**recorded, "embeddings": metadata, "report": {"written by": f"trainscan {__version__}"}},
+        settings={**recorded, "embeddings": metadata, "report_written_by": f"trainscan {__version__}"},
         warnings=tuple(_warnings(store, content, thumbnails)),
     )
 

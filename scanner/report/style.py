@@ -46,7 +46,7 @@ nav ul { max-width: 1180px; margin: 0 auto; padding: 0 24px; list-style: none; d
 nav a { display: block; padding: 10px 0; color: var(--muted); text-decoration: none; font-size: 14px; white-space: nowrap; }
 nav a:hover { color: var(--ink); text-decoration: underline; }
 .notice { background: var(--warn-wash); border-left: 3px solid var(--warn); padding: 8px 14px; border-radius: 0 6px 6px 0;
-  margin: 14px 0 0; }
+  margin: 0 0 14px; max-width: none; }
 
 .figures { display: grid; grid-template-columns: repeat(5, 1fr); gap: 1px; background: var(--line);
   border: 1px solid var(--line); border-radius: 10px; overflow: hidden; margin: 0; }
@@ -84,13 +84,15 @@ tbody tr:last-child > * { border-bottom: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 .num { text-align: right; white-space: nowrap; }
 th.num { white-space: normal; }
+td:not(.num), th:not(.num) { min-width: 7.5em; }
+.sweep td { white-space: nowrap; }
 tbody th { color: var(--ink); font-weight: 450; font-size: inherit; }
 tr.used > * { background: var(--wash); }
 .tag { display: inline-block; border: 1px solid var(--line); border-radius: 99px; padding: 0 8px; font-size: 12px;
   color: var(--muted); white-space: nowrap; }
 .tag.warn { color: var(--warn); border-color: currentColor; }
 
-.groups { display: grid; gap: 16px; margin-top: 16px; }
+.groups { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px; margin-top: 16px; }
 .group { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px 14px; }
 .group:target { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 .group > header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 16px; margin-bottom: 12px; }
@@ -110,9 +112,8 @@ figure { margin: 0; width: 88px; }
 .kept .frame { outline: 2px solid var(--accent); outline-offset: 1px; }
 .gone { padding: 8px; font-size: 11px; line-height: 1.35; color: var(--muted); text-align: center; overflow: hidden;
   max-height: 100%; }
-.copies { position: absolute; right: 4px; bottom: 4px; background: var(--ink); color: var(--surface); font-size: 11.5px;
-  line-height: 1.5;
-  padding: 0 6px; border-radius: 4px; font-weight: 600; }
+.copies { position: absolute; left: 0; right: 0; bottom: 0; background: var(--ink); color: var(--surface); font-size: 11px;
+  line-height: 1.65; text-align: center; white-space: nowrap; font-weight: 600; opacity: 0.88; }
 figcaption { font-size: 12px; line-height: 1.35; color: var(--muted); margin-top: 5px; }
 figcaption b { color: var(--ink); font-weight: 600; }
 .said { margin: 0; padding: 0; list-style: none; font-size: 14px; line-height: 1.4; }
@@ -130,6 +131,7 @@ dl.words { display: grid; grid-template-columns: max-content minmax(0, 76ch); ga
 dl.words dt { font-weight: 600; }
 dl.words dd { margin: 0; color: var(--muted); }
 @media (max-width: 640px) {
+  .facts { flex-basis: 100%; order: 3; }
   dl.words, .why { grid-template-columns: minmax(0, 1fr); }
   dl.words dd, .why dd { margin-bottom: 6px; }
   main, .masthead, footer, nav ul { padding-left: 16px; padding-right: 16px; }

@@ -36,11 +36,8 @@ def table(heads: Sequence[Column], rows: Iterable[Sequence[str]], *, used: int |
 
 def rest(shown: int, total: int, what: str, query: str) -> Html:
     """``Showing 60 of 641 groups`` with the query that lists them all, or that all are shown."""
-    says = (
-        f"Showing {count(shown)} of {count(total)} {what}. All of them: "
-        if shown < total
-        else f"All {count(total)} {what}. As rows: "
-    )
+    is_cut = shown < total
+    says = f"Showing {count(shown)} of {count(total)} {what}. All of them: " if is_cut else "All are shown. As rows: "
     return element("p", says, command(query), class_="rest")
 
 

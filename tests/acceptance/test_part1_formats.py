@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import formats
 import pytest
-
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800)]
+from acceptance import formats
 
 NUM_DEAD_LINKS = 7
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    source = Path(os.environ.get("SCANNER_SHARED", "../shared")) / "data" / "openclipart-captioned"
-    if not source.exists():
-        pytest.skip(f"{source} is absent: set SCANNER_SHARED to the folder of shared data")
-    return formats.first_pictures(source, 500)
+def pictures(shared):
+    return formats.first_pictures(shared / "data" / "openclipart-captioned", 500)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +23,15 @@ def img2dataset_can_run():
         pytest.skip(str(error))
 
 
-def scan(source: Path, run: Path, *options: str) -> Path:
-    command = [sys.executable, "-c", "from scanner.cli.main import main; main()", "scan", str(source), "--out", str(run)]
-    subprocess.run([*command, "--encoder", "pixels", "--quiet", *options], check=True, timeout=900)
-    return run
+@pytest.fixture(scope="module")
+def scan(scanner):
+    """``scan(source, run)`` with the pixels encoder; gives the run."""
+
+    def call(source: Path, run: Path, *options: str) -> Path:
+        scanner("scan", source, "--out", run, "--encoder", "pixels", "--quiet", *options)
+        return run
+
+    return call
 
 
 def query(run: Path, text: str) -> list[dict]:
@@ -73,7 +70,7 @@ def statuses(run: Path) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def expected(pictures, tmp_path_factory):
+def expected(pictures, scan, tmp_path_factory):
     """Groups of the folder."""
     folder = tmp_path_factory.mktemp("folder")
     run = scan(formats.make_folder(pictures, folder / "set"), folder / "run")
@@ -84,14 +81,14 @@ def expected(pictures, tmp_path_factory):
 
 
 @pytest.mark.parametrize("make", [formats.make_tars, formats.make_hf_parquet, formats.make_plain_parquet])
-def test_other_forms_give_the_groups_of_the_folder(make, pictures, expected, tmp_path):
+def test_other_forms_give_the_groups_of_the_folder(make, pictures, expected, scan, tmp_path):
     run = scan(make(pictures, tmp_path / "set"), tmp_path / "run")
     assert statuses(run) == {"ok": 500}
     assert groups_of(run) == expected
 
 
 @pytest.mark.parametrize("layout", ["webdataset", "parquet", "files"])
-def test_img2dataset_gives_the_groups_of_the_folder(layout, pictures, expected, tmp_path, img2dataset_can_run):
+def test_img2dataset_gives_the_groups_of_the_folder(layout, pictures, expected, scan, tmp_path, img2dataset_can_run):
     source = formats.make_img2dataset(pictures, tmp_path / "set", layout=layout, num_dead_links=NUM_DEAD_LINKS)
     run = scan(source, tmp_path / "run")
     assert statuses(run) == {"ok": 500, "missing": NUM_DEAD_LINKS}
@@ -100,7 +97,7 @@ def test_img2dataset_gives_the_groups_of_the_folder(layout, pictures, expected, 
     assert groups_of(run) == expected
 
 
-def test_img2dataset_with_its_defaults(pictures, expected, tmp_path, img2dataset_can_run):
+def test_img2dataset_with_its_defaults(pictures, expected, scan, tmp_path, img2dataset_can_run):
     """256 pixels, bordered, JPEG 95: not the same files, so groups may differ; by how much is printed.
 
     Without the collapse, since the recorded digests are of the files as downloaded and would join the copies by themselves.

@@ -33,13 +33,13 @@ def test_separator_is_escaped():
 def test_foreign_text_never_makes_a_tag(text):
     shown, tags = text_of(foreign(text, limit=200))
     assert set(tags) <= {"bdi", "span"}
-    assert shown == text.replace("\x00", "␀")
+    assert shown == text.replace("\x00", "U+0000")
 
 
 def test_what_hides_or_reorders_is_shown():
     made = foreign("a\u202eb\u200bc\u2028d\x07e\x85f\ud800g", limit=200)
     assert not any(character in made for character in "\u202e\u200b\u2028\x07\x85\ud800")
-    assert text_of(made)[0] == "aU+202EbU+200BcU+2028d␇eU+0085fU+D800g"
+    assert text_of(made)[0] == "aU+202EbU+200BcU+2028dU+0007eU+0085fU+D800g"
 
 
 def test_emoji_joiners_and_other_scripts_stay_as_they_are():

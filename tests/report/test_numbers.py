@@ -22,7 +22,10 @@ def test_share_of_nothing():
     assert share(0, 0) == "–"
 
 
-@pytest.mark.parametrize(("value", "text"), [(0, "0%"), (0.9, "90%"), (0.0301, "3.0%"), (0.00004, "0.0040%"), (1e-9, "<0.0001%")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0%"), (0.9, "90%"), (0.0301, "3.0%"), (0.00004, "0.0040%"), (0.9 / 90001, "0.0010%"), (1e-9, "<0.0001%")],
+)
 def test_probability_keeps_two_digits(value, text):
     assert probability(value) == text
 

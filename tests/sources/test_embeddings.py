@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import put, read_broken
+from sources.making import put, read_broken
 
 from scanner.core.errors import SourceError
 from scanner.sources.base import ImageRef

@@ -4,7 +4,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from making import image, put
+from sources.making import image, put
 
 from scanner.core.errors import SourceError
 from scanner.sources.base import ImageRef

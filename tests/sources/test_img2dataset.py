@@ -4,7 +4,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import image, put, read_broken, tar_bytes
+from sources.making import image, put, read_broken, tar_bytes
 
 from scanner.core.errors import SourceError
 from scanner.sources.base import ImageRef

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import image, put, tar_bytes
+from sources.making import image, put, tar_bytes
 
 from scanner.core.errors import SourceError
 from scanner.sources.open import FORMATS, detect_format, open_source

@@ -4,7 +4,7 @@ import pickle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making import image, put, read_broken
+from sources.making import image, put, read_broken
 
 from scanner.core.errors import BrokenShardError, SourceError
 from scanner.sources.base import ImageRef

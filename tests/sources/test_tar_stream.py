@@ -4,7 +4,7 @@ import random
 import tarfile
 
 import pytest
-from making import tar_bytes
+from sources.making import tar_bytes
 
 from scanner.sources.tar_stream import TarBreak, TarStream
 
@@ -87,6 +87,14 @@ def test_claimed_sizes_reserve_no_memory():
     header[148:156] = b"%06o\0 " % sum(header[:512])
     with pytest.raises(TarBreak, match="bytes before the end of a member"):
         read_all(bytes(header))
+
+
+def test_endless_names_are_refused():
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 3 * 2**20
+    data = header.tobuf(tarfile.GNU_FORMAT) + b"n" * header.size + tar_bytes([("a.jpg", b"abc")])
+    with pytest.raises(TarBreak, match="an extended header of 3,145,728 bytes"):
+        read_all(data)
 
 
 @pytest.mark.parametrize("record", [b"99 path=x\n", b"9 nothing\n", b"-1 path=x\n", b"junk"])

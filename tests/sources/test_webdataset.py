@@ -4,7 +4,7 @@ import pickle
 import tarfile
 
 import pytest
-from making import image, put, read_broken, tar_bytes
+from sources.making import image, put, read_broken, tar_bytes
 
 from scanner.core.errors import SourceError
 from scanner.sources.base import ImageRef
