@@ -103,10 +103,14 @@ def test_no_group_beyond_the_known_ones_is_large(scanned):
 
 
 def test_groups_beyond_the_known_ones_are_copies(scanned):
-    """50 seeded groups that the file does not hold, looked at on a contact sheet; what was seen stands in groups_seen.tsv."""
+    """50 seeded groups without any image of the file, looked at on a contact sheet; what was seen stands in groups_seen.tsv.
+
+    Verdicts, fixed before looking: ``copy``: one picture re-encoded, rescaled, recoloured, or edited in a detail of at most
+    8 % of its area; ``variant``: another member of a drawn series; ``different``: another picture.
+    """
     name, folder, out = scanned
     truth, (members, images) = truth_of(folder), groups_of(out / "run")
-    beyond = sorted(group for group, ids in members.items() if len({truth.get(images[i]["key"], i) for i in ids}) > 1)
+    beyond = sorted(group for group, ids in members.items() if not any(images[i]["key"] in truth for i in ids))
     sample = sorted(random.Random(SEED).sample(beyond, min(50, len(beyond))))
     with SEEN.open() as file:
         seen = {(row["set"], row["keys"]): row["verdict"] for row in csv.DictReader(file, delimiter="\t")}
@@ -132,7 +136,7 @@ def test_groups_beyond_the_known_ones_are_copies(scanned):
         strips.append((f"{number} [{len(members[group])}] {verdict} {images[members[group][0]]['caption']}", [read(i) for i in distinct[:5]]))
     SHEETS.mkdir(exist_ok=True)
     sheet = contact_sheet(strips, SHEETS / f"groups-{name}.png")
-    print(f"{len(beyond)} groups beyond the file, {len(sample)} on {sheet.name}: {dict(verdicts)}")
+    print(f"{len(beyond)} groups without an image of the file, {len(sample)} on {sheet.name}: {dict(verdicts)}")
     (SHEETS / f"groups-{name}-unseen.tsv").write_text("".join(f"{name}\t{keys}\t\n" for keys in unseen))
     assert not unseen, f"{len(unseen)} groups have not been looked at: see runs/"
     if name == "openclipart-captioned":
@@ -143,7 +147,7 @@ def test_groups_beyond_the_known_ones_are_copies(scanned):
 def test_the_sweep_and_the_costs_are_told(scanned):
     _, _, out = scanned
     summary = json.loads((out / "run" / "summary.json").read_text())
-    assert [row["threshold"] for row in summary["sweep"]] == [0.95, 0.98, 0.99, 0.999]
+    assert {row["threshold"] for row in summary["sweep"]} >= {0.95, 0.98, 0.99, 0.999}
     assert len(summary["top_captions"]) == 20
     assert all(summary["stages"][stage]["images_per_s"] > 0 for stage in ("embed", "neighbors", "risk"))
     assert summary["peak_memory_mb"] > 0
