@@ -128,8 +128,8 @@ class ScanSummary:
             top_captions=captions,
             stages=stages,
             seconds=seconds,
-            peak_memory_mb=_peak_mb(resource.RUSAGE_SELF),
-            peak_worker_memory_mb=_peak_mb(resource.RUSAGE_CHILDREN),
+            peak_memory_mb=_peak_mb(),
+            peak_worker_memory_mb=embedded.peak_worker_memory_bytes >> 20,
             report=page.path,
         )
         store.put(json.dumps(asdict(summary), indent=1, default=str).encode(), SUMMARY_FILE)
@@ -168,7 +168,7 @@ class ScanSummary:
         out.append("; ".join(done))
         out.append(
             f"{self.seconds:.1f} s in all; peak memory {self.peak_memory_mb:,} MiB, "
-            f"of a worker {self.peak_worker_memory_mb:,} MiB"
+            f"of a decoding worker {self.peak_worker_memory_mb:,} MiB"
         )
         if not self.is_recomputed:
             out.append("Nothing was recomputed: the run was up to date.")
@@ -182,7 +182,8 @@ def _shown(caption: str, width: int = 90) -> str:
     return plain if len(plain) <= width else plain[: width - 1] + "…"
 
 
-def _peak_mb(who: int) -> int:
+def _peak_mb() -> int:
+    """Highest resident memory of this process so far."""
     # ru_maxrss is in KiB on Linux and in bytes on macOS.
     unit = 1024 if platform.system() != "Darwin" else 1
-    return int(resource.getrusage(who).ru_maxrss * unit) >> 20
+    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) >> 20

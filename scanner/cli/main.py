@@ -63,6 +63,8 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """Entry point: a user's error is its text and an exit code, never a traceback."""
+    # Threads that wait for one another by spinning take the cores from the decoding workers. Read when torch and faiss load.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli(standalone_mode=False)
     except ScannerError as error:

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
 
 from scanner.core.frames import FrameReader, encode, write_some
@@ -125,6 +126,15 @@ class WorkerPool(Generic[In, Out]):
         self._kill_workers()
         self._selector.close()
         self._is_closed = True
+
+    def peak_memory_bytes(self) -> int:
+        """Highest resident memory of any worker alive now, over its life; 0 where the system does not tell."""
+        peaks = [0]
+        for pid in self.pids():
+            with suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                peaks += [int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:")]
+        return max(peaks)
 
     def pids(self) -> list[int]:
         """Process ids of the workers alive now."""

@@ -54,6 +54,7 @@ class EmbedResult:
     seconds: float = 0.0
     seconds_encoding: float = 0.0
     num_decoded: int = 0
+    peak_worker_memory_bytes: int = 0
     encoder: str = ""
     dim: int = 0
     weights_digest: str = ""
@@ -118,6 +119,9 @@ class EmbedStage:
                 images.append(made.images)
                 embeddings.append(made.embeddings)
                 facts |= self._shard_facts(made.images)
+            if self._preparer is not None:
+                self.result.num_decoded = self._preparer.num_decoded
+                self.result.peak_worker_memory_bytes = self._preparer.peak_worker_memory_bytes()
         self.store.commit("embeddings", embeddings, metadata=self._embedding_metadata(embeddings))
         self.store.commit("images", images)
         commit_shards(self.store, (replace(row, **facts[row.shard_id]) if row.shard_id in facts else row for row in rows))
@@ -125,8 +129,6 @@ class EmbedStage:
         result.num_shards = sum(len(plan.shards) for plan in plans)
         result.num_parts, result.seconds = len(plans), time.perf_counter() - start
         result.num_images, result.num_embedded = sum(p.num_rows for p in images), sum(p.num_rows for p in embeddings)
-        if self._preparer is not None:
-            result.num_decoded = self._preparer.num_decoded
         return result
 
     def _plans(self, rows: list[ShardRow]) -> list[_PartPlan]:

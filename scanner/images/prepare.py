@@ -141,6 +141,10 @@ class ImagePreparer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def peak_worker_memory_bytes(self) -> int:
+        """Highest resident memory of a worker that is alive now."""
+        return self._pool.peak_memory_bytes()
+
     def close(self) -> None:
         """Stop the workers."""
         self._pool.close()
@@ -226,6 +230,8 @@ def _set_up_worker(preprocess: Preprocess) -> None:
     from PIL import AvifImagePlugin, Image
 
     torch.set_num_threads(1)  # the workers are the parallelism
+    # The encoder waits for its slowest thread: a decoder that takes that thread's core stops all of them.
+    os.nice(19)
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     Image.MAX_IMAGE_PIXELS = None  # the limit is ours, and the size is wanted for the row
     warnings.simplefilter("ignore")
