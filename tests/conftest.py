@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from multiprocessing.forkserver import ensure_running
+
 import pytest
 from pictures import draw, encoded, sample, write_tar
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoders() -> None:
+    """The server that decoding workers are forked from, started with what they import: it is one a process, the first wins."""
+    from scanner.images.prepare import PRELOAD
+
+    multiprocessing.set_forkserver_preload(list(PRELOAD))
+    ensure_running()
 
 
 @pytest.fixture
@@ -20,6 +32,8 @@ def shards(tmp_path):
                 data, extension = encoded(image, "JPEG", quality=95 - 10 * s), "jpg"
             if i == 2:
                 data = data[: len(data) // 2]
-            members += sample(f"{s}{i}", data, f"a picture {i}" if i < 2 else f"a picture {s} {i}", extension, url=f"https://h{s}.org/{i}")
+            members += sample(
+                f"{s}{i}", data, f"a picture {i}" if i < 2 else f"a picture {s} {i}", extension, url=f"https://h{s}.org/{i}"
+            )
         write_tar(folder / f"{s:05d}.tar", members)
     return folder

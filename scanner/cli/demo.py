@@ -10,7 +10,9 @@ from scanner.core.progress import Progress
 
 
 @click.command()
-@click.option("--out", default="demo-run", show_default=True, metavar="DIR", help="Gets the set (DIR/data) and the run (DIR/run).")
+@click.option(
+    "--out", default="demo-run", show_default=True, metavar="DIR", help="Gets the set (DIR/data) and the run (DIR/run)."
+)
 @click.option("--images", "num_images", default=2000, show_default=True, help="Images of the set.")
 @click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing.")

@@ -156,11 +156,8 @@ class Store:
         for column in schema:
             if not column.nullable and chosen[column.name].null_count:
                 raise pa.ArrowInvalid(f"table {table}: column {column.name} holds nulls")
-        checked = (
-            chosen.cast(schema)
-            .replace_schema_metadata(
-                {"table": table, "version": str(TABLES[table].version), "fingerprint": part.fingerprint, **(metadata or {})}
-            )
+        checked = chosen.cast(schema).replace_schema_metadata(
+            {"table": table, "version": str(TABLES[table].version), "fingerprint": part.fingerprint, **(metadata or {})}
         )
         buffer = io.BytesIO()
         # Vectors do not compress, and a dictionary of them only costs memory.
@@ -224,7 +221,7 @@ class Store:
     def write_table(
         self, table: str, rows: pa.Table, *, fingerprint: str, part_rows: int, metadata: Mapping[str, Any] | None = None
     ) -> Manifest:
-        """Writes a table that is computed as a whole, cut into parts of ``part_rows``, and commits it; parts that exist are kept."""
+        """Writes a table computed as a whole, cut into parts of ``part_rows``, and commits it. Parts that exist are kept."""
         parts = []
         for index, start in enumerate(range(0, max(rows.num_rows, 1), part_rows)):
             piece = rows.slice(start, part_rows)

@@ -70,7 +70,8 @@ def _centred(plane: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n, h, w) whole numbers without their mean: (n, h * w)."""
     num_values = plane.shape[1] * plane.shape[2]
     flat = plane.reshape(len(plane), num_values)
-    return (flat * num_values - flat.sum(axis=1, keepdims=True)) / num_values
+    centred: NDArray[np.float64] = (flat * num_values - flat.sum(axis=1, keepdims=True)) / num_values
+    return centred
 
 
 def _block_sums(plane: NDArray[np.int64]) -> NDArray[np.int64]:

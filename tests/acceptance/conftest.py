@@ -47,7 +47,11 @@ def scanner():
     def call(*arguments: object, check: bool = True, timeout: float = 1800) -> Answer:
         start = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", "scanner.cli.main", *map(str, arguments)], capture_output=True, text=True, timeout=timeout, check=False
+            [sys.executable, "-m", "scanner.cli.main", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         answer = Answer(done.returncode, done.stdout, done.stderr, time.perf_counter() - start)
         if check:

@@ -9,7 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 
-def contact_sheet(rows: Sequence[tuple[str, Sequence[bytes]]], path: Path, *, side: int = 96, columns: int = 2, images_a_row: int = 5) -> Path:
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[bytes]]], path: Path, *, side: int = 96, columns: int = 2, images_a_row: int = 5
+) -> Path:
     """One strip of images a row with its label above, ``columns`` strips side by side; saved as PNG."""
     width, height = images_a_row * (side + 4) + 8, side + 20
     lines = -(-len(rows) // columns)

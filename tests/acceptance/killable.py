@@ -18,6 +18,9 @@ from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.pipelines.scan import scan
 
+PART_ROWS = 40
+"""Fewer than the rows of a shard, so that each shard is a part."""
+
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -57,7 +60,12 @@ def main() -> None:
             real(descriptor)
 
         os.fsync = fsync
-    changes = {"sources": [{"url": source, "name": "set"}], "encoder.name": "pixels", "encoder.batch_size": 32, "store.part_rows": 1}
+    changes = {
+        "sources": [{"url": source, "name": "set"}],
+        "encoder.name": "pixels",
+        "encoder.batch_size": 32,
+        "store.part_rows": PART_ROWS,
+    }
     scan(Store(out), override(RunConfig(), changes), progress)
     for name, seconds in progress.took.items():
         print(name, seconds)

@@ -220,7 +220,7 @@ def test_a_decoder_that_takes_too_much_memory_is_a_row(tmp_path):
     for seed in range(10):
         (folder / f"{seed}.jpg").write_bytes(encoded(picture(seed)))
     changes = {
-        "sources": [{"url": str(folder)}], "encoder.name": "pixels", "images.max_pixels": 10**9, "images.memory_mb": 256, "images.timeout_s": 20,
+        "sources": [{"url": str(folder)}], "encoder.name": "pixels", "images.max_pixels": 10**9, "images.memory_mb": 256,
     }  # fmt: skip
     scan(Store(str(tmp_path / "run")), override(RunConfig(), changes), Progress(quiet=True))
     rows = {row["key"]: row for row in rows_of(tmp_path / "run")}

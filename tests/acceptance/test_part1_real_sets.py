@@ -120,7 +120,11 @@ def test_groups_beyond_the_known_ones_are_copies(scanned):
     def read(id_: int) -> bytes:
         row = images[id_]
         place = ImageRef(
-            shard_url=shards[shard_of(id_)], row=row_of(id_), key=row["key"], byte_offset=row["byte_offset"], num_bytes=row["num_bytes"]
+            shard_url=shards[shard_of(id_)],
+            row=row_of(id_),
+            key=row["key"],
+            byte_offset=row["byte_offset"],
+            num_bytes=row["num_bytes"],
         )
         return source.read(place)
 
@@ -133,7 +137,12 @@ def test_groups_beyond_the_known_ones_are_copies(scanned):
         if verdict is None:
             unseen.append(keys)
         distinct = list({images[i]["sha256"]: i for i in reversed(members[group])}.values())[::-1]
-        strips.append((f"{number} [{len(members[group])}] {verdict} {images[members[group][0]]['caption']}", [read(i) for i in distinct[:5]]))
+        strips.append(
+            (
+                f"{number} [{len(members[group])}] {verdict} {images[members[group][0]]['caption']}",
+                [read(i) for i in distinct[:5]],
+            )
+        )
     SHEETS.mkdir(exist_ok=True)
     sheet = contact_sheet(strips, SHEETS / f"groups-{name}.png")
     print(f"{len(beyond)} groups without an image of the file, {len(sample)} on {sheet.name}: {dict(verdicts)}")

@@ -53,7 +53,14 @@ def test_float16_vectors_read_as_lists(store):
 
 @pytest.mark.parametrize(
     ("url", "host"),
-    [("https://u@Ex.com:80/a?b", "ex.com"), ("//no", None), ("", None), (None, None), ("http://a.b?c://d/", "a.b"), ("x' or 1", None)],
+    [
+        ("https://u@Ex.com:80/a?b", "ex.com"),
+        ("//no", None),
+        ("", None),
+        (None, None),
+        ("http://a.b?c://d/", "a.b"),
+        ("x' or 1", None),
+    ],
 )
 def test_host_of_a_url(store, url, host):
     with connect(store) as connection:
@@ -111,4 +118,6 @@ def test_every_query_is_named_once():
 def test_fetch_table_gives_arrow(store):
     write_sweep(store)
     with connect(store) as connection:
-        assert fetch_table(connection, "select threshold from thresholds where threshold > $t", {"t": 0.92}).to_pylist() == [{"threshold": 0.95}]
+        assert fetch_table(connection, "select threshold from thresholds where threshold > $t", {"t": 0.92}).to_pylist() == [
+            {"threshold": 0.95}
+        ]

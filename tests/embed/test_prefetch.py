@@ -24,11 +24,10 @@ def test_order_is_kept():
 
 
 def test_an_error_comes_after_what_was_drawn_before_it():
-    seen = []
+    iterator = prefetch(numbers(10, fail_at=4), depth=2)
+    assert [next(iterator) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="no more"):
-        for i in prefetch(numbers(10, fail_at=4), depth=2):
-            seen.append(i)  # noqa: PERF402
-    assert seen == [0, 1, 2, 3]
+        next(iterator)
 
 
 def test_it_runs_ahead_by_depth_and_no_further():

@@ -160,7 +160,7 @@ def test_identity_needs_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     pixels, tag, file = done.stdout.split()
-    assert pixels == "pixels/1"
+    assert pixels == "pixels/2"
     assert tag == "open_clip:ViT-B-32/laion2b_s34b_b79k"
     assert file.startswith("open_clip:ViT-B-32/sha256:ed7002b4")
 
