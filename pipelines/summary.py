@@ -46,6 +46,7 @@ class ScanSummary:
     num_embedded: int
     num_blank: int
     encoder: str
+    precision: str
     threshold: float
     sweep: list[dict[str, Any]]
     num_groups: int
@@ -118,6 +119,7 @@ class ScanSummary:
             num_embedded=embedded.num_embedded,
             num_blank=blank,
             encoder=embedded.encoder,
+            precision=embedded.precision,
             threshold=found.threshold,
             sweep=sweep,
             num_groups=found.num_groups,
@@ -143,7 +145,10 @@ class ScanSummary:
             f"{self.num_images:,} images in {self.num_shards:,} shards ({self.num_broken_shards} broken): {status}"
             f"; {self.num_blank:,} blank"
         )
-        out.append(f"encoder {self.encoder}, {self.num_embedded:,} embedded; threshold {self.threshold:g}")
+        out.append(
+            f"encoder {self.encoder} {self.precision}".rstrip()
+            + f", {self.num_embedded:,} embedded; threshold {self.threshold:g}"
+        )
         out.append(
             f"{self.num_groups:,} groups ({self.num_blank_groups} blank, out of the rank) hold {self.num_grouped:,} images; "
             f"largest {self.largest_group:,}; {self.num_prompts:,} captions ranked"

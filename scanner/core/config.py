@@ -79,11 +79,11 @@ class NeighborsConfig(_Section):
     """What counts as a near-duplicate."""
 
     threshold: float | Literal["by_encoder"] = "by_encoder"
-    """Cosine at or above which two images are neighbours; ``by_encoder`` takes the one of configs/encoders.yaml."""
+    """Cosine in (0, 1] at or above which two images are neighbours; ``by_encoder`` takes the one of configs/encoders.yaml."""
     threshold_reason: str = ""
     """Where the threshold comes from; filled in from configs/encoders.yaml."""
     report_thresholds: tuple[float, ...] = ()
-    """Further thresholds to count groups at, in the same pass; empty takes those of configs/encoders.yaml."""
+    """Further thresholds in (0, 1] to count groups at, in the same pass; empty takes those of configs/encoders.yaml."""
     search: Literal["faiss-flat"] = "faiss-flat"
     """``faiss-flat``: exact, every pair compared."""
     collapse_sha256: bool = True
@@ -94,6 +94,12 @@ class NeighborsConfig(_Section):
     """Pairs kept when ``pairs`` is ``all``; the table says is_truncated when there were more."""
     seed: int = 0
     """Of the k-means sample behind outlier_score."""
+
+    @property
+    def cosine(self) -> float:
+        """The threshold as a number; ``resolve`` has put it there."""
+        assert self.threshold != "by_encoder", "resolve() comes before any stage"
+        return self.threshold
 
     @field_validator("threshold")
     @classmethod

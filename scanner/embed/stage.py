@@ -58,6 +58,7 @@ class EmbedResult:
     encoder: str = ""
     dim: int = 0
     weights_digest: str = ""
+    precision: str = ""
 
     @property
     def images_per_s(self) -> float:
@@ -298,13 +299,15 @@ class EmbedStage:
 
     def _encoder_metadata(self, dim: int) -> dict[str, str]:
         if self.ready_dim:
-            return {"encoder": READY, "dim": str(dim), "weights_digest": "", "preprocess_id": "", "batch_size": ""}
+            return {"encoder": READY, "dim": str(dim)}
         encoder = self._get_encoder()
         return {
             "encoder": encoder.name,
             "dim": str(dim),
             "weights_digest": encoder.weights_digest,
             "preprocess_id": encoder.preprocess.id,
+            "device": encoder.device,
+            "precision": encoder.precision,
             "batch_size": str(self.config.encoder.batch_size),
         }
 
@@ -313,6 +316,7 @@ class EmbedStage:
         metadata = _own(self.store.part_metadata("embeddings", parts[0])[1]) if parts else {}
         self.result.encoder, self.result.dim = metadata.get("encoder", ""), int(metadata.get("dim", 0))
         self.result.weights_digest = metadata.get("weights_digest", "")
+        self.result.precision = metadata.get("precision", "")
         return metadata
 
     def _shard_facts(self, part: Part) -> dict[int, dict[str, Any]]:

@@ -39,6 +39,14 @@ class Encoder(Protocol):
         """64 hex digits: sha256 of the weights, or of the version string where there are none."""
 
     @property
+    def device(self) -> str:
+        """``cpu`` or ``cuda``: where ``encode`` runs."""
+
+    @property
+    def precision(self) -> str:
+        """``fp32`` or ``bf16``, as it came out: of weights and arithmetic."""
+
+    @property
     def preprocess(self) -> Preprocess:
         """The pixels that ``encode`` takes."""
 

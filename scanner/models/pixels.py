@@ -47,6 +47,8 @@ class PixelsEncoder:
     """See the module's text. Deterministic to the bit: each row is computed from its own image alone."""
 
     name = "pixels"
+    device = "cpu"
+    precision = "fp32"
     dim = SIDE * SIDE + 2 * (SIDE // CHROMA_BLOCK) ** 2
     weights_digest = hashlib.sha256(VERSION.encode()).hexdigest()
     preprocess = Preprocess(size=(SIDE, SIDE), resize_mode="squash", interpolation="bicubic")

@@ -1,0 +1,83 @@
+"""The embedded images by position, and which of them are copies of one another before any search."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.core.config import NeighborsConfig
+from scanner.core.store import Store
+from scanner.core.vectors import to_matrix
+from scanner.neighbors.groups import row_similarities
+from scanner.search.collapse import Collapse, collapse, merge
+
+log = logging.getLogger("scanner.neighbors")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rows:
+    """The embedded images by position: what the search needs to know of each.
+
+    Attributes:
+        image_id: int64 (n,), ascending.
+        vectors: float16 (n, dim), unit length but for rounding.
+        sha256: uint8 (n, 32), zeros where ``has_sha256`` is False.
+        resolution: int64 (n,), width x height in pixels, 0 where unknown.
+        caption_length: int64 (n,), characters, 0 without a caption.
+    """
+
+    image_id: NDArray[np.int64]
+    vectors: NDArray[np.float16]
+    sha256: NDArray[np.uint8]
+    has_sha256: NDArray[np.bool_]
+    resolution: NDArray[np.int64]
+    caption_length: NDArray[np.int64]
+
+
+def read_rows(store: Store) -> Rows:
+    """Images with status ok, by ascending id, each with its embedding. Raises StoreError if the tables are not there."""
+    import pyarrow.compute as pc
+
+    columns = ["image_id", "sha256", "width", "height", "caption", "status"]
+    images = store.read("images", columns)
+    images = images.filter(pc.equal(images["status"], "ok")).sort_by("image_id")
+    embeddings = store.read("embeddings")
+    ids = embeddings["image_id"].to_numpy()
+    order = np.argsort(ids, kind="stable")
+    vectors = to_matrix(embeddings["embedding"])
+    if not np.array_equal(order, np.arange(len(order))):
+        vectors = vectors[order]
+    assert np.array_equal(images["image_id"].to_numpy(), ids[order]), "every image with status ok has its embedding"
+    has_sha256 = np.asarray(pc.is_valid(images["sha256"]))
+    digests = np.frombuffer(b"".join(images["sha256"].fill_null(bytes(32)).to_pylist()), dtype=np.uint8).reshape(-1, 32)
+    # Overflow is no matter: an image has at most 2^31 pixels a side.
+    resolution = pc.multiply(images["width"].fill_null(0), images["height"].fill_null(0)).to_numpy()
+    caption_length = pc.utf8_length(images["caption"].fill_null("")).to_numpy().astype(np.int64)
+    return Rows(
+        image_id=ids[order],
+        vectors=vectors,
+        sha256=digests,
+        has_sha256=has_sha256,
+        resolution=resolution,
+        caption_length=caption_length,
+    )
+
+
+def collapse_copies(rows: Rows, settings: NeighborsConfig) -> Collapse:
+    """Classes of equal copies: equal embeddings, and equal files unless switched off."""
+    by_vector = collapse(rows.vectors)
+    if not settings.collapse_sha256 or not rows.has_sha256.any():
+        return by_vector
+    labels = collapse(rows.sha256, missing=~rows.has_sha256).labels
+    copies = np.flatnonzero(labels != np.arange(len(labels)))
+    # A digest that the source recorded is a claim. Where the pixels contradict it, the search decides instead.
+    refuted = row_similarities(rows.vectors, copies, labels[copies]) < np.float32(settings.cosine)
+    if refuted.any():
+        log.warning(
+            "%d images have the recorded sha256 of another image but do not look like it; the digest is not used", refuted.sum()
+        )
+        labels[copies[refuted]] = copies[refuted]
+    return Collapse.from_labels(merge(by_vector.labels, labels))
