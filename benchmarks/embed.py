@@ -5,8 +5,6 @@ min(encoder, preparation). Printed is how close the whole pass (read, decode, re
 
     python benchmarks/embed.py                                    # random ViT-B-32, synthetic photographs
     python benchmarks/embed.py --images FOLDER --encoder NAME
-
-The GPU path has not been measured yet.
 """
 
 from __future__ import annotations

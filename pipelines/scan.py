@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from scanner.core.config import RunConfig, fingerprint, resolve
+from scanner.core.errors import SourceError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
 from scanner.core.store import Store
@@ -31,6 +32,17 @@ def open_sources(config: RunConfig) -> dict[str, Source]:
         )
         for source in config.sources
     }
+
+
+def reachable_sources(config: RunConfig, progress: Progress) -> dict[str, Source]:
+    """Those that can be opened now; the others are told. For work that can do without originals."""
+    found: dict[str, Source] = {}
+    for source in config.sources:
+        try:
+            found |= open_sources(config.model_copy(update={"sources": (source,)}))
+        except SourceError as error:
+            progress.say(f"{source.dataset}: {error.message}")
+    return found
 
 
 def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from scanner.core.config import RunConfig, check_config, load_config, override, resolve
 from scanner.core.errors import ConfigError
 from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.sources.open import FORMATS
+
+if TYPE_CHECKING:
+    from scanner.core.config import RunConfig
 
 
 def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[float] | None:
@@ -76,6 +78,8 @@ def scan(
       scanner scan 'data/{00000..00041}.tar' --out run --encoder open_clip:ViT-B-32/laion2b_s34b_b79k
       scanner scan my-images/ --out run --encoder pixels
     """
+    from scanner.core.config import RunConfig, load_config, override
+
     config = load_config(config_path) if config_path else RunConfig()
     if sources:
         extra = {"format": format_ or "auto", "caption_column": caption_column or "", "image_column": image_column or ""}
@@ -101,12 +105,13 @@ def scan(
 
 def _names(urls: tuple[str, ...]) -> list[str]:
     """A dataset name for each url: its last part, numbered where two are alike."""
+    from scanner.core.config import SourceConfig
+
     names: list[str] = []
-    for config in check_config(
-        {"sources": [{"url": url, "name": f"_{i}"} for i, url in enumerate(urls)]}, where="command line"
-    ).sources:
-        name = config.model_copy(update={"name": ""}).dataset
-        names.append(name if name not in names else f"{name}-{sum(n.split('-')[0] == name for n in names) + 1}")
+    for url in urls:
+        name = SourceConfig(url=url).dataset
+        same = sum(other == name or other.startswith(f"{name}-") for other in names)
+        names.append(f"{name}-{same + 1}" if same else name)
     return names
 
 
@@ -131,6 +136,8 @@ def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> No
       scanner run laion400m --plan
       scanner run my-run.yaml --out s3://bucket/run
     """
+    from scanner.core.config import load_config, resolve
+
     config = resolve(load_config(config_path))
     if is_plan:
         import yaml
@@ -156,13 +163,15 @@ def report(run_url: str, quiet: bool) -> None:
     Example:
       scanner report run
     """
+    from scanner.core.config import check_config
     from scanner.core.lock import lock
-    from scanner.pipelines.scan import open_sources
+    from scanner.pipelines.scan import reachable_sources
     from scanner.report import stage
 
     store = Store.open(run_url)
     config = check_config(store.read_run()["config"], where=f"{run_url}/run.yaml")
+    progress = Progress(quiet=quiet)
     with lock(store):
-        result = stage.run(store, config, open_sources(config), Progress(quiet=quiet))
+        result = stage.run(store, config, reachable_sources(config, progress), progress)
     if not quiet:
         click.echo(f"Report: {result.path} ({result.num_bytes / 2**20:.1f} MiB)", file=sys.stdout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,11 +122,3 @@ class Source(Protocol):
     def describe(self) -> str:
         """``12 shards, 4,896 images, 3 without caption`` of what ``samples`` has yielded so far."""
         ...
-
-
-class SourceFactory(Protocol):
-    """The class of a source: how ``open_source`` recognises and opens its format."""
-
-    format: str
-
-    def __call__(self, url: str, **options: Any) -> Source: ...
