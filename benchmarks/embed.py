@@ -30,7 +30,8 @@ from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.embed.stage import EmbedStage
 from scanner.images.prepare import ImageLimits, ImagePreparer
-from scanner.models.encoders import Encoder, load_encoder
+from scanner.models.encoders import Encoder
+from scanner.models.loading import load_encoder
 from scanner.sources.open import open_source
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}

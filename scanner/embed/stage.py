@@ -29,7 +29,8 @@ from scanner.embed.prefetch import prefetch
 from scanner.embed.registry import ShardRow, commit_shards, read_shards, register
 from scanner.embed.rows import PartRows
 from scanner.images.prepare import ImageLimits, ImagePreparer
-from scanner.models.encoders import Encoder, encoder_identity, load_encoder
+from scanner.models.encoders import Encoder
+from scanner.models.loading import encoder_identity, load_encoder
 from scanner.sources.base import Sample, Source
 
 if TYPE_CHECKING:

@@ -64,7 +64,7 @@ def reference(photographs, weights):
 
 @pytest.fixture(scope="module")
 def encoder(weights):
-    from scanner.models.encoders import load_encoder
+    from scanner.models.loading import load_encoder
 
     return load_encoder(f"open_clip:ViT-B-32/{weights}", device="cpu", precision="fp32")
 

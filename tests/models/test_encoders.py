@@ -11,7 +11,7 @@ import pytest
 from scanner.core.errors import EncoderError
 from scanner.models import hub
 from scanner.models.catalog import preprocessing_of_file, pretrained_module
-from scanner.models.encoders import encoder_identity, load_encoder
+from scanner.models.loading import encoder_identity, load_encoder
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_identity_needs_no_torch(tmp_path):
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"content")
     code = (
-        "import sys; from scanner.models.encoders import encoder_identity as i;"
+        "import sys; from scanner.models.loading import encoder_identity as i;"
         f"print(i('pixels'), i('open_clip:ViT-B-32/laion2b-s34b_b79k'), i('open_clip:ViT-B-32/{weights}'));"
         "assert not {'torch', 'open_clip', 'huggingface_hub', 'safetensors'} & set(sys.modules)"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scanner.core.errors import EncoderError
-from scanner.models.encoders import encoder_identity, load_encoder
+from scanner.models.loading import encoder_identity, load_encoder
 from scanner.models.open_clip import OpenClipName
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scanner.models.encoders import encoder_identity, load_encoder
+from scanner.models.loading import encoder_identity, load_encoder
 from scanner.models.pixels import CHROMA, CHROMA_BLOCK, SIDE, TAU, VERSION, PixelsEncoder
 
 
