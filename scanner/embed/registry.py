@@ -40,10 +40,6 @@ class ShardRow:
     def shard(self) -> Shard:
         return Shard(url=self.url, size=self.size, etag=self.etag, num_rows_estimate=self.num_rows or 0)
 
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(*self.identity)[:16]
-
 
 def read_shards(store: Store) -> list[ShardRow]:
     """Rows of ``shards`` by id, none before the first scan."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.schemas import arrow_schema
+from scanner.core.schemas import TABLES, arrow_schema
 from scanner.core.vectors import to_column
 from scanner.images.prepare import ImageFacts
 from scanner.sources.base import Sample
@@ -17,13 +16,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(kw_only=True)
 class PartRows:
     """Collects one part; rows may come out of order, the tables are sorted by image_id."""
 
-    _rows: list[dict[str, Any]] = field(default_factory=list)
-    _ids: list[NDArray[np.int64]] = field(default_factory=list)
-    _vectors: list[NDArray[np.float16]] = field(default_factory=list)
+    def __init__(self) -> None:
+        # Columns, not rows: a part has a quarter of a million of them, and a dict each would take most of the memory.
+        self._columns: dict[str, list[Any]] = {name: [] for name in TABLES["images"].column_names}
+        self._ids: list[NDArray[np.int64]] = []
+        self._vectors: list[NDArray[np.float16]] = []
 
     def add_image(self, id_: int, dataset: str, sample: Sample, facts: ImageFacts | None) -> None:
         """One row of ``images``: the sample as listed, and the facts of its pixels where it was decoded."""
@@ -55,7 +55,8 @@ class PartRows:
                 "status": facts.status,
                 "error_message": facts.error_message,
             }
-        self._rows.append(row)
+        for name, column in self._columns.items():
+            column.append(row[name])
 
     def add_embeddings(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
         """Unit vectors (n, dim) of images with status ok."""
@@ -64,16 +65,14 @@ class PartRows:
 
     @property
     def num_images(self) -> int:
-        return len(self._rows)
+        return len(self._columns["image_id"])
 
     def images(self) -> pa.Table:
         import pyarrow as pa
 
         schema = arrow_schema("images")
-        rows = sorted(self._rows, key=lambda row: int(row["image_id"]))
-        return pa.table(
-            {name: pa.array([row[name] for row in rows], type=schema.field(name).type) for name in schema.names}, schema=schema
-        )
+        table: pa.Table = pa.table({name: pa.array(self._columns[name], type=schema.field(name).type) for name in schema.names})
+        return table.cast(schema).sort_by("image_id")
 
     def embeddings(self, dim: int) -> pa.Table:
         import pyarrow as pa
@@ -81,6 +80,5 @@ class PartRows:
         ids = np.concatenate([np.empty(0, np.int64), *self._ids])
         vectors = np.concatenate([np.empty((0, dim), "<f2"), *self._vectors])
         order = np.argsort(ids, kind="stable")
-        return pa.table(
-            {"image_id": ids[order], "embedding": to_column(vectors[order])}, schema=arrow_schema("embeddings", embedding_dim=dim)
-        )
+        columns = {"image_id": ids[order], "embedding": to_column(vectors[order])}
+        return pa.table(columns, schema=arrow_schema("embeddings", embedding_dim=dim))

@@ -136,9 +136,10 @@ class EmbedStage:
     def _plans(self, rows: list[ShardRow]) -> list[_PartPlan]:
         """Parts and their names, in order. The names carry all that their content depends on."""
         config = self.config
+        # How a source is read belongs to its own shards, so that a further source leaves the parts of the others alone.
         options = {s.dataset: [s.format, s.caption_column, s.image_column] for s in config.sources}
         versions = [TABLES["images"].version, TABLES["embeddings"].version]
-        limits = fingerprint(versions, config.images, options)
+        limits = fingerprint(versions, config.images)
         encoder = [READY, self.ready_dim] if self.ready_dim else [encoder_identity(config.encoder.name), config.encoder]
         by_part: defaultdict[int, list[ShardRow]] = defaultdict(list)
         for row in rows:
@@ -146,7 +147,7 @@ class EmbedStage:
                 by_part[row.part].append(row)
         plans = []
         for index, shards in sorted(by_part.items()):
-            inputs = {str(row.shard_id): row.fingerprint for row in shards}
+            inputs = {str(row.shard_id): fingerprint(*row.identity, options[row.dataset])[:16] for row in shards}
             plans.append(
                 _PartPlan(
                     shards=tuple(shards),
@@ -313,8 +314,12 @@ class EmbedStage:
         }
 
     def _embedding_metadata(self, parts: list[Part]) -> dict[str, str]:
-        """Of the table as a whole, from its first part; also what the result says of the encoder."""
-        metadata = _own(self.store.part_metadata("embeddings", parts[0])[1]) if parts else {}
+        """Of the table as a whole: what its parts say, several values where they differ (a run continued on another CPU)."""
+        told: dict[str, dict[str, None]] = {}
+        for part in parts:
+            for key, value in _own(self.store.part_metadata("embeddings", part)[1]).items():
+                told.setdefault(key, {})[value] = None
+        metadata = {key: ", ".join(values) for key, values in told.items()}
         self.result.encoder, self.result.dim = metadata.get("encoder", ""), int(metadata.get("dim", 0))
         self.result.weights_digest = metadata.get("weights_digest", "")
         self.result.precision = metadata.get("precision", "")

@@ -87,7 +87,7 @@ def test_items_are_pulled_lazily():
         (("spin", None), "timeout", "longer than 0.5 s"),
         (("allocate", 512 * MIB), "memory", "0.25 GiB"),
         (("raise", "oh"), "error", "KeyError: 'oh'"),
-        (("unpicklable", None), "error", "pickle"),
+        (("unpicklable", None), "error", "local object"),
     ],
 )
 def test_one_bad_item_fails_alone(bad, reason, message):

@@ -129,6 +129,18 @@ def test_an_appended_shard_leaves_old_parts_untouched(shards, tmp_path):
     assert (summary.num_images, summary.largest_group) == (25, 4)
 
 
+def test_a_further_source_leaves_the_parts_of_the_first_alone(shards, tmp_path):
+    out, other = tmp_path / "run", tmp_path / "other"
+    run(shards, out)
+    before = states(out, "images", "embeddings")
+    other.mkdir()
+    write_tar(other / "0.tar", sample("new", encoded(draw(0)), "a picture 0"))
+    both = [{"url": str(shards), "name": "set"}, {"url": str(other), "name": "other"}]
+    summary = run(shards, out, sources=both)
+    assert before.items() <= states(out, "images", "embeddings").items()
+    assert (summary.stages["embed"]["num_images_read"], summary.largest_group) == (1, 4)
+
+
 def test_a_changed_shard_is_read_again_and_the_others_are_copied(shards, tmp_path):
     out, fresh = tmp_path / "run", tmp_path / "fresh"
     run(shards, out, **{"store.part_rows": 100})
