@@ -20,9 +20,11 @@ class Bar(Protocol):
 
     def advance(self, amount: int = 1) -> None: ...
 
+    def expect(self, total: int) -> None:
+        """A better estimate of the total."""
+
     def say(self, text: str) -> None:
         """A line that stays."""
-        ...
 
 
 class Progress:
@@ -37,10 +39,10 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def bar(self, name: str, *, total: int | None, unit: str) -> Iterator[Bar]:
-        """A bar named ``name`` that counts ``unit`` up to ``total`` (None: unknown)."""
+    def bar(self, name: str, *, total: int, unit: str, is_estimate: bool = False) -> Iterator[Bar]:
+        """A bar named ``name`` that counts ``unit`` up to ``total``, which may be an estimate."""
         if not self.is_terminal:
-            line = _Lines(name, total=total, unit=unit, quiet=self.quiet)
+            line = _Lines(name, total=total, unit=unit, quiet=self.quiet, is_estimate=is_estimate)
             yield line
             line.finish()
             return
@@ -70,6 +72,9 @@ class _RichBar:
         rate = self._done / max(time.monotonic() - self._start, 1e-9)
         self._progress.update(self._task, advance=amount, rate=f"{rate:,.0f}/s")
 
+    def expect(self, total: int) -> None:
+        self._progress.update(self._task, total=max(total, self._done))
+
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
 
@@ -77,8 +82,8 @@ class _RichBar:
 class _Lines:
     """For logs: one line every ten seconds and one at the end, none for work that was done at once."""
 
-    def __init__(self, name: str, *, total: int | None, unit: str, quiet: bool) -> None:
-        self._name, self._total, self._unit, self._quiet = name, total, unit, quiet
+    def __init__(self, name: str, *, total: int, unit: str, quiet: bool, is_estimate: bool) -> None:
+        self._name, self._total, self._unit, self._quiet, self._is_estimate = name, total, unit, quiet, is_estimate
         self._done, self._start, self._last = 0, time.monotonic(), time.monotonic()
 
     def advance(self, amount: int = 1) -> None:
@@ -87,17 +92,22 @@ class _Lines:
             self._last = time.monotonic()
             self._print()
 
+    def expect(self, total: int) -> None:
+        self._total = total
+
     def say(self, text: str) -> None:
         if not self._quiet:
             print(text, file=sys.stderr, flush=True)
 
     def finish(self) -> None:
+        self._total = self._done
         if self._done:
             self._print()
 
     def _print(self) -> None:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = self._done / seconds
-        of = f" of {self._total:,}" if self._total else ""
-        left = f", {(self._total - self._done) / rate:,.0f} s left" if self._total and rate and self._done < self._total else ""
+        more = self._total - self._done
+        of = f" of {'about ' if self._is_estimate else ''}{self._total:,}" if more > 0 else ""
+        left = f", {more / rate:,.0f} s left" if more > 0 and rate else ""
         self.say(f"{self._name}: {self._done:,}{of} {self._unit}, {rate:,.0f}/s{left}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from scanner.core.config import fingerprint
@@ -30,6 +30,8 @@ class ShardRow:
     num_rows: int | None = None
     status: ShardStatus = "current"
     error_message: str | None = None
+    num_rows_estimate: int = field(default=0, compare=False)
+    """What the source expects, for progress; not a column."""
 
     @property
     def identity(self) -> tuple[str, str, int, str | None]:
@@ -38,7 +40,7 @@ class ShardRow:
 
     @property
     def shard(self) -> Shard:
-        return Shard(url=self.url, size=self.size, etag=self.etag, num_rows_estimate=self.num_rows or 0)
+        return Shard(url=self.url, size=self.size, etag=self.etag, num_rows_estimate=self.num_rows_estimate)
 
 
 def read_shards(store: Store) -> list[ShardRow]:
@@ -67,7 +69,13 @@ def register(known: Iterable[ShardRow], sources: Mapping[str, Source], *, part_r
         reason = "changed since" if (row.dataset, row.url) in places else "no longer in the source"
         return replace(row, status="superseded", error_message=reason)
 
-    rows = [superseded(row) if row.status != "superseded" and row.identity not in identities else row for row in rows]
+    expected = {(dataset, shard.url): shard.num_rows_estimate for dataset, shard in listed}
+    rows = [
+        superseded(row)
+        if row.status != "superseded" and row.identity not in identities
+        else replace(row, num_rows_estimate=expected.get((row.dataset, row.url), 0))
+        for row in rows
+    ]
     next_id = max((row.shard_id for row in rows), default=-1) + 1
     part, filled = max((row.part for row in rows), default=-1) + 1, 0
     for dataset, shard in listed:
@@ -76,7 +84,17 @@ def register(known: Iterable[ShardRow], sources: Mapping[str, Source], *, part_r
         if filled and filled + shard.num_rows_estimate > part_rows:
             part, filled = part + 1, 0
         filled += shard.num_rows_estimate
-        rows.append(ShardRow(shard_id=next_id, dataset=dataset, url=shard.url, size=shard.size, etag=shard.etag, part=part))
+        rows.append(
+            ShardRow(
+                shard_id=next_id,
+                dataset=dataset,
+                url=shard.url,
+                size=shard.size,
+                etag=shard.etag,
+                part=part,
+                num_rows_estimate=shard.num_rows_estimate,
+            )
+        )
         next_id += 1
     return rows
 

@@ -93,6 +93,8 @@ class EmbedStage:
         self._encoder: Encoder | None = None
         self._preparer: ImagePreparer | None = None
         self._stack = ExitStack()
+        self._bar: Bar
+        self._expected = self._read = self._read_expected = 0
         dims = {name: source.embedding_dim for name, source in sources.items()}
         if len(set(dims.values())) > 1:
             found = ", ".join(f"{name}: {dim or 'images'}" for name, dim in dims.items())
@@ -115,9 +117,11 @@ class EmbedStage:
         images: list[Part] = []
         embeddings: list[Part] = []
         facts: dict[int, dict[str, Any]] = {}
-        with self._stack, self.progress.bar("embed", total=None, unit="images") as bar:
+        self._expected = sum(row.num_rows_estimate for plan in plans if not self._is_done(plan) for row in plan.shards)
+        with self._stack, self.progress.bar("embed", total=self._expected, unit="images", is_estimate=True) as bar:
+            self._bar = bar
             for plan in plans:
-                made = self._finish(plan, bar)
+                made = self._finish(plan)
                 images.append(made.images)
                 embeddings.append(made.embeddings)
                 facts |= self._shard_facts(made.images)
@@ -157,13 +161,16 @@ class EmbedStage:
             )
         return plans
 
-    def _finish(self, plan: _PartPlan, bar: Bar) -> _PartPlan:
+    def _is_done(self, plan: _PartPlan) -> bool:
+        return self.store.has_part("images", plan.images) and self.store.has_part("embeddings", plan.embeddings)
+
+    def _finish(self, plan: _PartPlan) -> _PartPlan:
         """Both files of a part, made only where they are not there yet."""
         store = self.store
-        if not (store.has_part("images", plan.images) and store.has_part("embeddings", plan.embeddings)):
+        if not self._is_done(plan):
             self.result.num_parts_made += 1
             if not self._copy(plan):
-                self._make(plan, bar)
+                self._make(plan)
         num_images, _ = store.part_metadata("images", plan.images)
         num_embedded, _ = store.part_metadata("embeddings", plan.embeddings)
         return replace(
@@ -197,7 +204,7 @@ class EmbedStage:
             self.store.write_part(table, part, rows, metadata=_own(metadata))
         return True
 
-    def _make(self, plan: _PartPlan, bar: Bar) -> None:
+    def _make(self, plan: _PartPlan) -> None:
         """Reads, decodes and encodes the shards of a part and writes both its files."""
         rows, shards = PartRows(), {row.shard_id: row for row in plan.shards}
         facts: dict[int, dict[str, Any]] = {}
@@ -212,7 +219,7 @@ class EmbedStage:
                 self.result.seconds_encoding += time.perf_counter() - start
             if vectors is not None and len(batch.ids):
                 rows.add_embeddings(batch.ids, vectors)
-            bar.advance(rows.num_images - read_before)
+            self._bar.advance(rows.num_images - read_before)
             read_before = rows.num_images
         self.result.num_images_read += rows.num_images
         assert set(facts) == set(shards), "every shard of a part is accounted for"
@@ -232,8 +239,15 @@ class EmbedStage:
                     count += 1
             except BrokenShardError as error:
                 status, message = "broken", error.message
-                self.progress.say(f"{row.dataset}/{row.url}: {error.message} ({count:,} rows kept)")
+                self._bar.say(f"{row.dataset}/{row.url}: {error.message} ({count:,} rows kept)")
             facts[row.shard_id] = {"num_rows": count, "status": status, "error_message": message}
+            self._learn(count, row.num_rows_estimate)
+
+    def _learn(self, num_rows: int, num_expected: int) -> None:
+        """Scales what is still expected by how the shards read so far compare with their estimates."""
+        self._read, self._read_expected = self._read + num_rows, self._read_expected + num_expected
+        if self._read_expected:
+            self._bar.expect(round(self._expected * self._read / self._read_expected))
 
     def _pixel_batches(self, plan: _PartPlan, rows: PartRows, facts: dict[int, dict[str, Any]]) -> Generator[_Batch]:
         """Batches of decoded images, never across parts; rows of ``images`` are noted on the way."""

@@ -34,11 +34,11 @@ class Watching(Progress):
         self.stage, self.after, self.took = stage, seconds, {}
 
     @contextmanager
-    def bar(self, name, *, total, unit):
+    def bar(self, name, *, total, unit, is_estimate=False):
         if name == self.stage:
             threading.Timer(self.after, die).start()
         start = time.perf_counter()
-        with super().bar(name, total=total, unit=unit) as bar:
+        with super().bar(name, total=total, unit=unit, is_estimate=is_estimate) as bar:
             yield bar
         self.took[name] = time.perf_counter() - start
 
