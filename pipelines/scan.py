@@ -57,10 +57,12 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
     sources = open_sources(config)
     with lock(store):
         # Before any work, so that a run that was stopped says what it was meant to be.
-        store.write_run({"config": config.to_dict(), "versions": versions(), "config_fingerprint": fingerprint(config)})
+        run = {"config": config.to_dict(), "config_fingerprint": fingerprint(config), "versions": versions()}
+        store.write_run(run)
 
         # 1. One pass over the bytes: images, their facts and their embeddings. The only stage that costs more than minutes.
         embedded = EmbedStage(store, config, sources, progress).run()
+        store.write_run({**run, "encoder": embedded.encoder_facts()})
 
         # 2. Every pair above the threshold, exactly; groups at every threshold asked for come from the same pass.
         found = neighbors.run(store, config, progress)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from scanner import __version__
+from scanner.core.memory import peak_memory_bytes
 from scanner.core.sql import connect, find_query, run_query
 from scanner.core.store import Store
 from scanner.embed.stage import EmbedResult
@@ -130,7 +130,7 @@ class ScanSummary:
             top_captions=captions,
             stages=stages,
             seconds=seconds,
-            peak_memory_mb=_peak_mb(),
+            peak_memory_mb=peak_memory_bytes() >> 20,
             peak_worker_memory_mb=embedded.peak_worker_memory_bytes >> 20,
             report=page.path,
         )
@@ -185,10 +185,3 @@ def _shown(caption: str, width: int = 90) -> str:
     """A caption on one line of a terminal: no control characters, clipped visibly."""
     plain = "".join(c if c.isprintable() else " " for c in caption)
     return plain if len(plain) <= width else plain[: width - 1] + "…"
-
-
-def _peak_mb() -> int:
-    """Highest resident memory of this process so far."""
-    # ru_maxrss is in KiB on Linux and in bytes on macOS.
-    unit = 1024 if platform.system() != "Darwin" else 1
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit) >> 20

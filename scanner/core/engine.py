@@ -24,10 +24,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar, cast
 
 from scanner.core.frames import FrameReader, encode, write_some
+from scanner.core.memory import peak_memory_bytes
 from scanner.core.worker import serve
 
 if TYPE_CHECKING:
@@ -129,12 +129,7 @@ class WorkerPool(Generic[In, Out]):
 
     def peak_memory_bytes(self) -> int:
         """Highest resident memory of any worker alive now, over its life; 0 where the system does not tell."""
-        peaks = [0]
-        for pid in self.pids():
-            with suppress(OSError):
-                status = Path(f"/proc/{pid}/status").read_text()
-                peaks += [int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM:")]
-        return max(peaks)
+        return max((peak_memory_bytes(pid) for pid in self.pids()), default=0)
 
     def pids(self) -> list[int]:
         """Process ids of the workers alive now."""

@@ -61,6 +61,10 @@ class EmbedResult:
     weights_digest: str = ""
     precision: str = ""
 
+    def encoder_facts(self) -> dict[str, str | int]:
+        """What made the vectors, for run.yaml: equal in two runs exactly when their vectors may be compared."""
+        return {"name": self.encoder, "weights_digest": self.weights_digest, "dim": self.dim, "precision": self.precision}
+
     @property
     def images_per_s(self) -> float:
         return self.num_images_read / self.seconds if self.seconds else 0.0

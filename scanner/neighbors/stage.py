@@ -73,7 +73,7 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
     pairs, is_truncated = pairs_table(rows, classes, found, settings)
     tables = {
         "pairs": pairs,
-        "groups": groups_table(rows, groups),
+        "groups": groups_table(rows, groups, threshold=settings.cosine),
         "thresholds": thresholds_table(classes, found),
         "neighbors": neighbors_table(rows, unique, classes, found, seed=settings.seed),
     }

@@ -65,7 +65,7 @@ def moments(took: dict[str, float], num_files: int) -> list[str]:
     spans = [
         ("embed", 0.1, 0.6),
         ("embed", 0.7, 0.85),
-        ("embed", 0.85, 1.0),
+        ("embed", 0.92, 0.99),
         *((name, 0.1, 0.9) for name in ("neighbors", "risk", "report")),
     ]
     return inside + [f"stage:{stage}:{rng.uniform(low, high) * took[stage]:.3f}" for stage, low, high in spans]

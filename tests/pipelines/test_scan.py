@@ -19,6 +19,7 @@ from scanner.core.progress import Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Store
 from scanner.core.vectors import to_matrix
+from scanner.models.pixels import PixelsEncoder
 from scanner.pipelines.scan import scan
 
 QUIET = Progress(quiet=True)
@@ -70,6 +71,10 @@ def test_images_become_ranked_captions(shards, tmp_path):
     assert {row["num_hosts"] for row in tables["group_risk"]} == {3}
     assert [row["num_neighbors"] for row in tables["neighbors"] if row_of(row["image_id"]) < 2] == [2] * 6
     assert (tmp_path / "run" / "report.html").exists()
+    written = Store(str(tmp_path / "run")).read_run()
+    assert written["config"]["neighbors"]["threshold"] == summary.threshold
+    assert written["encoder"]["weights_digest"] == PixelsEncoder.weights_digest
+    assert {"python", "torch", "trainscan"} <= set(written["versions"])
 
 
 def test_every_image_is_decoded_once_and_every_byte_read_once(shards, tmp_path, monkeypatch):
