@@ -8,6 +8,7 @@ Resume follows: a part whose name (index and fingerprint of all it depends on) i
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -222,10 +223,12 @@ class Store:
         self, table: str, rows: pa.Table, *, fingerprint: str, part_rows: int, metadata: Mapping[str, Any] | None = None
     ) -> Manifest:
         """Writes a table computed as a whole, cut into parts of ``part_rows``, and commits it. Parts that exist are kept."""
+        # The cut is part of a part's identity: one left by a stopped write with another part_rows holds other rows.
+        cut = hashlib.sha256(f"{fingerprint}/{part_rows}".encode()).hexdigest()
         parts = []
         for index, start in enumerate(range(0, max(rows.num_rows, 1), part_rows)):
             piece = rows.slice(start, part_rows)
-            part = Part(index=index, fingerprint=fingerprint, num_rows=piece.num_rows)
+            part = Part(index=index, fingerprint=cut, num_rows=piece.num_rows)
             if not self.has_part(table, part):
                 self.write_part(table, part, piece)
             parts.append(part)

@@ -37,11 +37,6 @@ class NeighborsResult:
     def images_per_s(self) -> float:
         return self.num_images / self.seconds if self.seconds else 0.0
 
-    @property
-    def grouped_share(self) -> float:
-        """Share of the images that are in a group."""
-        return self.num_grouped / self.num_images if self.num_images else 0.0
-
 
 def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
     """Brings the four tables up to date and commits them.

@@ -49,11 +49,11 @@ def test_a_part_counts_only_once_committed(store):
 
 
 def test_replacing_a_table_leaves_the_old_part_for_clean(store):
-    store.write_table("thresholds", thresholds(0.9), fingerprint="a" * 64, part_rows=10)
+    old = store.write_table("thresholds", thresholds(0.9), fingerprint="a" * 64, part_rows=10)
     store.write_table("thresholds", thresholds(0.8), fingerprint="b" * 64, part_rows=10)
     assert store.read("thresholds")["threshold"].to_pylist() == [0.8]
     unlisted = store.unlisted()
-    assert [path.rsplit("/", 1)[-1] for path in unlisted] == ["part-00000-aaaaaaaa.parquet"]
+    assert [path.rsplit("/", 1)[-1] for path in unlisted] == [old.parts[0].name]
     store.remove(unlisted)
     assert store.unlisted() == []
     assert store.read("thresholds").num_rows == 1
@@ -91,8 +91,8 @@ def test_rows_that_do_not_fit_the_schema_are_refused(store, broken):
 
 def test_no_temporary_file_stays(tmp_path):
     store = Store(str(tmp_path / "run"))
-    store.write_table("thresholds", thresholds(0.9), fingerprint="a" * 64, part_rows=10)
-    assert sorted(os.listdir(tmp_path / "run" / "thresholds")) == [COMMIT_FILE, "part-00000-aaaaaaaa.parquet"]
+    manifest = store.write_table("thresholds", thresholds(0.9), fingerprint="a" * 64, part_rows=10)
+    assert sorted(os.listdir(tmp_path / "run" / "thresholds")) == [COMMIT_FILE, manifest.parts[0].name]
     (tmp_path / "run" / "thresholds" / ".tmp-part-00001-bbbbbbbb.parquet-1").write_bytes(b"half")
     assert len(store.unlisted()) == 1
 
@@ -109,9 +109,9 @@ def test_damage_is_told_and_says_what_to_do(store):
 
 
 def test_a_damaged_part_names_itself(store):
-    store.write_table("thresholds", thresholds(0.9), fingerprint="a" * 64, part_rows=10)
-    store.put(b"PAR1 nothing", "thresholds", "part-00000-aaaaaaaa.parquet")
-    with pytest.raises(StoreError, match="part-00000-aaaaaaaa"):
+    manifest = store.write_table("thresholds", thresholds(0.9), fingerprint="a" * 64, part_rows=10)
+    store.put(b"PAR1 nothing", "thresholds", manifest.parts[0].name)
+    with pytest.raises(StoreError, match=manifest.parts[0].name):
         store.read("thresholds")
 
 
@@ -150,3 +150,12 @@ def test_a_lease_of_a_dead_process_is_taken_over():
         assert store.get(LOCK_FILE) is None
     finally:
         forget("/test-lease")
+
+
+def test_parts_left_by_a_stopped_write_of_another_cut_are_not_taken_for_these(store):
+    rows = thresholds(0.1, 0.2, 0.3, 0.4, 0.5)
+    store.write_table("thresholds", rows, fingerprint="a" * 64, part_rows=2)
+    store.fs.rm_file(store.path("thresholds", COMMIT_FILE))
+    manifest = store.write_table("thresholds", rows, fingerprint="a" * 64, part_rows=3)
+    assert store.read("thresholds")["threshold"].to_pylist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert manifest.num_rows == 5
