@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from scanner.cli import reference
 from scanner.cli.main import cli
 from scanner.core.config import RunConfig, load_config, resolve
-from scanner.core.reference import commands_page, config_keys, shipped_configs
+from scanner.core.reference import commands_page, config_keys, shipped_configs, walk_commands
 from scanner.core.schemas import TABLES
 from scanner.core.sql import find_query, queries
 from scanner.sources.open import FORMATS
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 CONTEXT = click.Context(cli, info_name="scanner")
-COMMANDS = {name: cli.get_command(CONTEXT, name) for name in cli.list_commands(CONTEXT)}
+COMMANDS = dict(walk_commands(cli, CONTEXT))
 
 
 def text_of(name):
@@ -137,7 +137,9 @@ def test_commands_page_is_of_the_group_that_it_is_given():
           scanner go home
         """
 
+    group.add_command(click.Group("more", commands={"go": go}, help="A group in it."))
     page = commands_page(group)
+    assert "## more go\n\n    scanner more go [OPTIONS] PLACE" in page
     assert "## go" in page
     assert "scanner go [OPTIONS] PLACE" in page
     assert "| `--how TEXT` | In what way: &lt;fast\\|slow>. |" in page
@@ -197,6 +199,9 @@ def test_commands_that_pages_name_exist_and_parse(page):
             assert arguments in (["--help"], ["--version"])
             continue
         assert name in COMMANDS, f"{page.name}: there is no `scanner {name}`"
+        if isinstance(COMMANDS[name], click.Group) and len(arguments) > 1 and not arguments[1].startswith("-"):
+            name = f"{name} {arguments[1]}"
+            assert name in COMMANDS, f"{page.name}: there is no `scanner {name}`"
         known = {option for parameter in COMMANDS[name].params for option in [*parameter.opts, *parameter.secondary_opts]} | {
             "--help"
         }

@@ -22,6 +22,7 @@ COMMANDS = {
     "clean": ("scanner.cli.inspect", "Remove files that no table lists."),
     "tables": ("scanner.cli.inspect", "The documented schema of every table."),
     "demo": ("scanner.cli.demo", "Make a small set with planted duplicates and scan it."),
+    "lab": ("scanner.cli.lab", "Planted sets with known truth, the bundled models, and scores."),
 }
 
 

@@ -35,6 +35,14 @@ class EncoderError(ScannerError):
     """An encoder whose weights cannot be had, or whose config does not fit them."""
 
 
+class TrainingError(ScannerError):
+    """A training that cannot go on: a diverged loss, a checkpoint of other settings."""
+
+
+class GeneratorError(ScannerError):
+    """A diffusion model that cannot be loaded or sampled."""
+
+
 class StoreError(ScannerError):
     """A run folder that is missing, foreign or damaged."""
 

@@ -114,9 +114,7 @@ def commands_page(group: click.Group) -> str:
     program = "scanner"
     context = click.Context(group, info_name=program)
     lines = _opening("Commands", "the help texts of scanner/cli/", _flow(group.help or ""))
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None, name
+    for name, command in walk_commands(group, context):
         inner = click.Context(command, info_name=name, parent=context)
         usage = " ".join([program, name, *command.collect_usage_pieces(inner)])
         lines += ["", f"## {name}", "", f"    {usage}", "", *_help_lines(command.help or "")]
@@ -129,6 +127,18 @@ def commands_page(group: click.Group) -> str:
         if rows:
             lines += ["", *_grid(("option", "means"), rows)]
     return _page(lines)
+
+
+def walk_commands(group: click.Group, context: click.Context, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command by its full name (``lab make``), a group before its members."""
+    import click
+
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None, name
+        yield prefix + name, command
+        if isinstance(command, click.Group):
+            yield from walk_commands(command, click.Context(command, info_name=name, parent=context), f"{prefix}{name} ")
 
 
 def config_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+
+from scanner.lab.lettering import text_mask, text_width
 
 RGB = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 COLORS: dict[str, RGB] = {
     "black": (22, 22, 26), "white": (246, 246, 242), "grey": (128, 130, 134), "red": (204, 40, 44), "orange": (240, 130, 30),
@@ -87,15 +87,9 @@ def with_grain(rng: np.random.Generator, image: Image.Image, levels: float) -> I
     return Image.fromarray(np.clip(np.asarray(image, dtype=np.float32) + noise, 0, 255).astype(np.uint8))
 
 
-@lru_cache(maxsize=256)
-def font(size: int) -> Font:
-    """Pillow's bundled font at ``size`` pixels, so that drawings do not depend on the machine's fonts."""
-    return ImageFont.load_default(size)
-
-
-def draw_text(draw: ImageDraw.ImageDraw, text: str, box: Box, fill: RGB) -> None:
-    """Writes one line centred in ``box``, as large as fits, at least 8 pixels high."""
+def draw_text(image: Image.Image, text: str, box: Box, fill: RGB) -> None:
+    """Writes one line centred in ``box``, as large as fits, at least 8 pixels high. Changes the image."""
     left, top, right, bottom = box
-    length = font(64).getlength(text)
-    size = max(8, int(min((bottom - top) * 0.9, 64 * (right - left) / max(length, 1))))
-    draw.text(((left + right) / 2, (top + bottom) / 2), text, fill=fill, font=font(size), anchor="mm")
+    height = max(8, int(min((bottom - top) * 0.95, (right - left) / max(text_width(text), 1e-6))))
+    mask = text_mask(text, height)
+    image.paste(fill, (round((left + right - mask.width) / 2), round((top + bottom - height) / 2)), mask)

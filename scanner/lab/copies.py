@@ -10,16 +10,18 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageOps
 
-from scanner.lab.canvas import font
+from scanner.lab.lettering import text_mask, text_width
 
 Alteration = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 JPEG_QUALITY = (40, 85)
 RESIZE_FACTOR = (0.75, 1.5)
-CROP_SHARE = 0.08
+CROP_SHARE = 0.10
 """Of each side's length, at most; taken from both edges in a random ratio."""
+BORDER_SHARE = (0.02, 0.08)
+"""Width of a frame, of the shorter side."""
 WATERMARK_AREA = 0.08
 BRIGHTNESS_SHARE = 0.08
 
@@ -42,7 +44,7 @@ def resize(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Edges cut off: 2-8 % of the width and of the height."""
+    """Edges cut off: 2-10 % of the width and of the height."""
     width, height = image.size
     cut_x, cut_y = rng.uniform(0.02, CROP_SHARE, 2) * (width, height)
     left, top = rng.uniform(0, cut_x), rng.uniform(0, cut_y)
@@ -60,11 +62,15 @@ def watermark(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     left, top = int(rng.integers(0, width - plate_width + 1)), int(rng.integers(0, height - plate_height + 1))
     tone = 255 if rng.random() < 0.7 else 0
     plate = Image.new("RGBA", (plate_width, plate_height), (tone, tone, tone, int(rng.integers(30, 80))))
-    draw = ImageDraw.Draw(plate)
     text = ("PREVIEW", "© archive", "SAMPLE", "stock")[rng.integers(4)]
-    size = max(8, min(int(plate_height * 0.8), int(64 * 0.9 * plate_width / font(64).getlength(text))))
-    place = (plate_width / 2, plate_height / 2)
-    draw.text(place, text, fill=(255 - tone, 255 - tone, 255 - tone, int(rng.integers(60, 140))), font=font(size), anchor="mm")
+    size = max(8, min(int(plate_height * 0.8), int(0.9 * plate_width / text_width(text))))
+    mask = text_mask(text, size)
+    letters = Image.new("RGBA", plate.size, (255 - tone, 255 - tone, 255 - tone, 0))
+    opacity = int(rng.integers(60, 140)) / 255
+    place = (round((plate_width - mask.width) / 2), round((plate_height - size) / 2))
+    letters.paste((255 - tone, 255 - tone, 255 - tone, 255), place, mask)
+    letters.putalpha(letters.getchannel("A").point([round(level * opacity) for level in range(256)]))
+    plate.alpha_composite(letters)
     marked = image.copy()
     marked.paste(plate, (left, top), plate)
     return marked
@@ -77,10 +83,24 @@ def brightness(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image.point(levels * 3)
 
 
+def border(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A frame of one colour around the picture, 2-8 % of the shorter side wide; white, black or any."""
+    width = max(1, round(rng.uniform(*BORDER_SHARE) * min(image.size)))
+    colors = ((255, 255, 255), (0, 0, 0), tuple(rng.integers(0, 256, 3).tolist()))
+    color = colors[int(rng.choice(3, p=(0.4, 0.3, 0.3)))]
+    return ImageOps.expand(image, border=width, fill=color)
+
+
+def mirror(image: Image.Image) -> Image.Image:
+    """Left and right exchanged. A kind of its own: most embeddings do not see through it, and not every policy counts it."""
+    return ImageOps.mirror(image)
+
+
 ALTERATIONS: dict[str, Alteration] = {
     "reencode": reencode,
     "resize": resize,
     "crop": crop,
     "watermark": watermark,
     "brightness": brightness,
+    "border": border,
 }

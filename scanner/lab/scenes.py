@@ -7,7 +7,7 @@ at a glance, so every scene varies its ground, its colours and the places of its
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,10 +19,11 @@ from scanner.lab.words import ADJECTIVES, NOUNS, NUMBERS, invented_name, pick
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scene:
-    """A picture (RGB) and a noun phrase that says what it shows."""
+    """A picture (RGB), a noun phrase that says what it shows, and its kind, where one of ``SCENES`` was drawn at random."""
 
     image: Image.Image
     subject: str
+    kind: str = ""
 
 
 SceneFunction = Callable[[np.random.Generator, tuple[int, int]], Scene]
@@ -30,8 +31,9 @@ SceneFunction = Callable[[np.random.Generator, tuple[int, int]], Scene]
 
 def draw_scene(rng: np.random.Generator) -> Scene:
     """A scene of a random kind and size; 96 to 320 pixels a side."""
-    kinds = list(SCENES.values())
-    return kinds[rng.integers(len(kinds))](rng, pick_size(rng))
+    kinds = list(SCENES)
+    kind = kinds[rng.integers(len(kinds))]
+    return replace(SCENES[kind](rng, pick_size(rng)), kind=kind)
 
 
 def draw_shapes(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
@@ -64,7 +66,7 @@ def draw_logo(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     name = invented_name(rng)
     beside, below = (x + side, height * 0.25, width * 0.98, height * 0.75), (width * 0.05, y + side, width * 0.95, height * 0.98)
     box = beside if is_wide else below
-    draw_text(draw, name, box, word.rgb)
+    draw_text(image, name, box, word.rgb)
     return Scene(image=image, subject=f"{name} logo, {mark.name} {shape} on {ground.name}")
 
 
@@ -87,9 +89,9 @@ def draw_poster(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     line = height * rng.uniform(0.15, 0.25)
     top = rng.uniform(0.02 * height, height - 2.4 * line)
     for row, word in enumerate(words):
-        draw_text(draw, word, (width * 0.05, top + row * line, width * 0.95, top + (row + 1) * line), ink.rgb)
+        draw_text(image, word, (width * 0.05, top + row * line, width * 0.95, top + (row + 1) * line), ink.rgb)
     date = f"{int(rng.integers(1, 29))} {pick(rng, ('MAY', 'JUNE', 'JULY', 'AUGUST'))} {int(rng.integers(1950, 2024))}"
-    draw_text(draw, date, (width * 0.2, top + 2 * line, width * 0.8, top + 2.4 * line), ink.rgb)
+    draw_text(image, date, (width * 0.2, top + 2 * line, width * 0.8, top + 2.4 * line), ink.rgb)
     return Scene(image=image, subject=f'{ground.name} poster with the words "{" ".join(words)}" in {ink.name}, {date.title()}')
 
 
@@ -129,7 +131,7 @@ def draw_chart(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
             r = min(size) / 35
             x, y = left + x * (right - left), top + y * (bottom - top)
             draw.ellipse((x - r, y - r, x + r, y + r), fill=ink.rgb)
-    draw_text(draw, title, (width * 0.1, 2, width * 0.9, top - 2), axis)
+    draw_text(image, title, (width * 0.1, 2, width * 0.9, top - 2), axis)
     return Scene(image=image, subject=f"{kind} chart of {title}, {n} values, {ink.name} on {paper.name}")
 
 
@@ -237,9 +239,33 @@ def draw_collage(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
     word = f"{pick(rng, NOUNS)} {int(rng.integers(10, 1000))}"
     box = (width * 0.1, height * 0.4, width * 0.9, height * 0.6)
     draw.rectangle(box, fill=paper.rgb)
-    draw_text(draw, word, box, pick_ink(rng, unlike=(paper,)).rgb)
+    draw_text(image, word, box, pick_ink(rng, unlike=(paper,)).rgb)
     panels = f"{inks[0].name}, {inks[4].name} and {inks[8].name}"
     return Scene(image=image, subject=f'{paper.name} label "{word}" on panels of {panels}')
+
+
+def draw_leaves(rng: np.random.Generator, size: tuple[int, int]) -> Scene:
+    """Discs of every scale that hide one another, mottled: the statistics of foliage, gravel and crowds (Lee et al. 2001)."""
+    ground, second = _two_inks(rng)
+    inks = [ground, second, pick_ink(rng), pick_ink(rng)]
+    image = blend(ground.rgb, second.rgb, soft_noise(rng, size, 6))
+    draw = ImageDraw.Draw(image)
+    number = int(rng.integers(60, 160))
+    # Radii fall as the inverse cube, which makes the image alike at every scale.
+    radii = 0.03 * max(size) / np.sqrt(rng.uniform(0.008, 1, number))
+    for radius, x, y in zip(
+        radii.tolist(), (rng.random(number) * size[0]).tolist(), (rng.random(number) * size[1]).tolist(), strict=True
+    ):
+        ink = inks[int(rng.choice(4, p=(0.4, 0.3, 0.2, 0.1)))]
+        flat = radius * rng.uniform(0.5, 1)
+        draw.ellipse((x - radius, y - flat, x + radius, y + flat), fill=shade(ink.rgb, int(rng.integers(-45, 46))))
+    light = 0.6 + 0.6 * soft_noise(rng, size, int(rng.integers(3, 12)))
+    lit = Image.fromarray(np.clip(np.asarray(image, np.float32) * light[..., None], 0, 255).astype(np.uint8))
+    what = pick(rng, ("pebbles", "leaves", "petals", "buttons", "shells"))
+    return Scene(
+        image=with_grain(rng, lit, rng.uniform(2, 10)),
+        subject=f"{pick(rng, ADJECTIVES)} {what} in {ground.name} and {second.name}",
+    )
 
 
 SCENES: dict[str, SceneFunction] = {
@@ -252,6 +278,7 @@ SCENES: dict[str, SceneFunction] = {
     "portrait": draw_portrait,
     "textile": draw_textile,
     "collage": draw_collage,
+    "leaves": draw_leaves,
 }
 
 

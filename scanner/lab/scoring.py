@@ -1,46 +1,36 @@
-"""Groups that a scan found against the truth of a planted set: which copies were found, which strangers were joined."""
+"""Groups that a scan found against the truth of a planted set: which copies were found, which strangers were joined, and why.
+
+A pair is two rows in one group of the run. It is right where both are images of one picture, and wrong otherwise. In no count
+at all are pairs of two blanks, pairs of two placeholders (alike, and nobody's duplicates), pairs of a mirrored
+copy with a row of its own picture (whether mirrored is the same is for the user to say), and whatever holds a broken file.
+Pairs are never listed: they follow from counts of rows by group, picture, family and kind.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.lab.shares import Mean as Mean
+from scanner.lab.shares import Share as Share
+from scanner.lab.shares import json_number
+from scanner.lab.truth_rows import NO_PICTURE_KINDS, TruthRows, dense, join_truth
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Z_95 = 1.959964
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Share:
-    """``num_hits`` of ``num_trials``. The interval takes trials as independent; copies of one picture are not quite."""
-
-    num_hits: int
-    num_trials: int
-
-    @property
-    def value(self) -> float:
-        """NaN where nothing was tried."""
-        return self.num_hits / self.num_trials if self.num_trials else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson score interval at 95 % (Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4); (0, 1) where nothing was tried."""
-        n, p, z = self.num_trials, self.value, Z_95
-        if not n:
-            return 0.0, 1.0
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.num_hits:,}/{self.num_trials:,} = {self.value:.3f} [{low:.3f}, {high:.3f}]"
+CAUSES = {
+    "template": "two members of one template family",
+    "shared_caption": "different pictures under one caption",
+    "blank_or_placeholder": "a blank or a placeholder with something else",
+    "other": "none of these",
+}
+"""Why a pair is wrong, the first that applies, and what that means."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,116 +39,251 @@ class KindScore:
 
     Attributes:
         kind: as in truth.parquet.
-        recall: of the copies of this kind, those in the group of their source file. Nothing was tried for kinds that have no
-            source (``unique``, ``blank``, ``broken``); a source itself is no trial of ``exact``.
-        precision: of the pairs that the scan joined and that hold a row of this kind, those of one picture.
+        recall: of the copies of this kind, those in the group of their source file. Nothing was tried for kinds without a
+            source; a source itself is no trial of ``exact``. For ``mirror`` being found is neither right nor wrong.
+        num_wrong: wrong pairs that hold a row of this kind.
     """
 
     kind: str
     recall: Share
-    precision: Share
+    num_wrong: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"recall": self.recall.to_dict(), "num_wrong": self.num_wrong}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CopiesScore:
+    """How the pictures that occur ``k`` times fared: pairs found, and the mean over pictures of the share of theirs."""
+
+    k: int
+    recall: Share
+    macro_recall: Mean
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"recall": self.recall.to_dict(), "macro_recall": self.macro_recall.to_dict()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupScore:
-    """All pairs of a planted set, judged. Pairs of two blanks are in no count: they are alike, and nobody's duplicates.
+    """All pairs of a planted set, judged; the module says which are in no count.
 
     Attributes:
+        num_images: rows of the truth.
+        num_unscanned: of them those that the run has no image of; their pairs count as not found.
         num_pairs: pairs of one picture, by the truth.
-        num_joined: pairs that share a group of the scan.
+        num_joined: counted pairs that share a group of the run.
         num_right: pairs that both say.
-        num_mixed_groups: groups of the scan that hold more than one picture.
+        num_groups: groups of the run with at least one counted pair.
+        num_mixed_groups: of them those with a wrong pair.
+        macro_recall: mean over pictures with a pair of the share of their pairs that is found.
+        macro_precision: mean over the ``num_groups`` groups of the share of their counted pairs that is right.
+        errors: of the counted pairs that were joined, those wrong for each cause, in the order of ``CAUSES``.
         by_kind: one score a kind of the truth, in order of name.
+        by_k: one score a number of copies, for pictures that have a pair, ascending.
     """
 
+    num_images: int
+    num_unscanned: int
     num_pairs: int
     num_joined: int
     num_right: int
+    num_groups: int
     num_mixed_groups: int
+    macro_recall: Mean
+    macro_precision: Mean
+    errors: Mapping[str, Share]
     by_kind: Mapping[str, KindScore]
+    by_k: Mapping[int, CopiesScore]
 
     @property
     def recall(self) -> Share:
+        """Of all pairs of one picture, those found: large pictures weigh most."""
         return Share(num_hits=self.num_right, num_trials=self.num_pairs)
 
     @property
     def precision(self) -> Share:
+        """Of all counted pairs that were joined, those right: large groups weigh most."""
         return Share(num_hits=self.num_right, num_trials=self.num_joined)
 
     @property
+    def num_wrong(self) -> int:
+        return self.num_joined - self.num_right
+
+    @property
     def f1(self) -> float:
+        """Of pair recall and pair precision; NaN where there is no pair at all."""
         total = self.num_pairs + self.num_joined
         return 2 * self.num_right / total if total else math.nan
 
     def lines(self) -> list[str]:
-        """The score as text, a line a kind that has copies."""
+        """The score as text: pairs, means, errors, then a line a kind that has copies and a line a number of copies."""
         kinds = [score for score in self.by_kind.values() if score.recall.num_trials]
-        return [
-            "Against the truth (95 % intervals):",
-            f"  pairs of one picture found        {self.recall}",
-            f"  pairs found that are one picture  {self.precision}; {self.num_mixed_groups:,} groups mix pictures",
-            *(f"  {score.kind + ' copies with their source':<33} {score.recall}" for score in kinds),
+        figures: list[tuple[str, object]] = [
+            ("pairs of one picture found", self.recall),
+            (f"  mean of {self.macro_recall.num_items:,} pictures", self.macro_recall),
+            ("pairs found that are one picture", self.precision),
+            (f"  mean of {self.macro_precision.num_items:,} groups", self.macro_precision),
+            ("wrong pairs", f"{self.num_wrong:,}; groups that mix pictures: {self.num_mixed_groups:,}"),
+            *((f"  {cause.replace('_', ' ')}", share) for cause, share in self.errors.items() if self.num_wrong),
+            *((f"{score.kind} copies with their source", score.recall) for score in kinds),
         ]
+        for score in self.by_k.values():
+            mean = f"mean of {score.macro_recall.num_items:,} pictures {score.macro_recall}"
+            figures.append((f"pairs of pictures that occur {score.k:,} times", f"{score.recall}; {mean}"))
+        unscanned = f"; {self.num_unscanned:,} of {self.num_images:,} images are not in the run" if self.num_unscanned else ""
+        return [
+            f"Groups against the truth (95 % intervals){unscanned}:",
+            *(f"  {label:<40} {figure}" for label, figure in figures),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; None where a figure is not defined."""
+        return {
+            "num_images": self.num_images,
+            "num_unscanned": self.num_unscanned,
+            "num_groups": self.num_groups,
+            "num_mixed_groups": self.num_mixed_groups,
+            "pair_recall": self.recall.to_dict(),
+            "pair_precision": self.precision.to_dict(),
+            "pair_f1": json_number(self.f1),
+            "macro_recall": self.macro_recall.to_dict(),
+            "macro_precision": self.macro_precision.to_dict(),
+            "errors": {cause: share.to_dict() for cause, share in self.errors.items()},
+            "by_kind": {kind: score.to_dict() for kind, score in self.by_kind.items()},
+            "by_k": {str(k): score.to_dict() for k, score in self.by_k.items()},
+        }
 
 
 def score_groups(images: pa.Table, groups: pa.Table, truth: pa.Table) -> GroupScore:
-    """Scores the groups of a scan.
+    """Scores the groups of a run.
 
     Args:
-        images: columns ``image_id`` and ``key`` of the run's table.
+        images: columns ``image_id`` and ``key`` of the run's table; ``caption``, if there, is compared with the truth's.
         groups: columns ``image_id`` and ``group_id`` of the run's table; images in no group are absent.
         truth: a planted set's truth.parquet.
 
     Raises:
-        ValueError: a key occurs twice, or is not in the truth: another set was scanned.
+        ConfigError: the truth is of another set or damaged, or a key occurs twice among the images.
+        StoreError: ``groups`` holds an image that ``images`` lacks.
     """
-    keys: list[str] = truth["key"].to_pylist()
-    row_of = {key: row for row, key in enumerate(keys)}
-    key_of: dict[int, str] = dict(zip(images["image_id"].to_pylist(), images["key"].to_pylist(), strict=True))
-    strangers = [key for key in key_of.values() if key not in row_of]
-    if strangers or len(set(key_of.values())) != len(key_of):
-        raise ValueError(f"{len(strangers)} keys are not in the truth" if strangers else "a key occurs twice among the images")
-    found = [key_of[image_id] for image_id in groups["image_id"].to_pylist()]
-    # Images in no group are groups of one, so that every row has a number.
-    group = -1 - np.arange(len(keys), dtype=np.int64)
-    group[[row_of[key] for key in found]] = np.asarray(groups["group_id"].to_pylist(), dtype=np.int64)
-    group = _dense(group)
-    picture = _dense(np.asarray(truth["planted_id"].to_pylist(), dtype=np.int64))
-    kinds = np.asarray(truth["kind"].to_pylist(), dtype=object)
-    source = np.asarray([row_of[key] for key in truth["source_image"].to_pylist()], dtype=np.int64)
-    both = _dense(group * (picture.max(initial=0) + 1) + picture)
-    blank = kinds == "blank"
+    rows = join_truth(images, groups, truth)
+    # Rows that a true pair can be made of, and rows that a run can be blamed for.
+    is_image = ~rows.is_kind(*NO_PICTURE_KINDS, "mirror")
+    is_joined = (rows.group >= 0) & ~rows.is_kind("broken")
+    group, picture = rows.group[is_joined], rows.picture[is_joined]
+    num_groups = int(rows.group.max(initial=-1)) + 1
 
-    def num_touching(labels: NDArray[np.int64], rows: NDArray[np.bool_]) -> int:
-        """Pairs of equal label with at least one of ``rows``, pairs of two blanks left out."""
-        return _pairs(labels) - _pairs(labels[~rows]) - (_pairs(labels[blank]) - _pairs(labels[blank & ~rows]))
+    right = _pairs_by(rows.group, rows.picture, rows=is_image & is_joined, size=num_groups)
+    wrong = _pairs(np.bincount(group, minlength=num_groups)) - _pairs_by(group, picture, size=num_groups)
+    counted = right + wrong
+    has_pair = counted > 0
 
-    all_rows = np.ones(len(keys), dtype=bool)
-    is_copy = source != np.arange(len(keys))
-    by_kind = {}
-    for kind in sorted(set(kinds.tolist())):
-        rows = kinds == kind
-        copies = np.flatnonzero(is_copy & rows)
-        by_kind[kind] = KindScore(
-            kind=kind,
-            recall=Share(num_hits=int((group[copies] == group[source[copies]]).sum()), num_trials=len(copies)),
-            precision=Share(num_hits=num_touching(both, rows), num_trials=num_touching(group, rows)),
-        )
-    pictures_in_group = np.bincount(np.unique(np.stack([group, picture]), axis=1)[0])
+    num_pictures = int(rows.picture.max(initial=-1)) + 1
+    true = _pairs(np.bincount(rows.picture[is_image], minlength=num_pictures))
+    found = _pairs_by(rows.picture, rows.group, rows=is_image & is_joined, size=num_pictures)
+    num_joined = int(counted.sum())
     return GroupScore(
-        num_pairs=num_touching(picture, all_rows),
-        num_joined=num_touching(group, all_rows),
-        num_right=num_touching(both, all_rows),
-        num_mixed_groups=int((pictures_in_group > 1).sum()),
-        by_kind=by_kind,
+        num_images=len(rows.group),
+        num_unscanned=rows.num_unscanned,
+        num_pairs=int(true.sum()),
+        num_joined=num_joined,
+        num_right=int(right.sum()),
+        num_groups=int(has_pair.sum()),
+        num_mixed_groups=int((wrong > 0).sum()),
+        macro_recall=Mean.of(found[true > 0] / true[true > 0]),
+        macro_precision=Mean.of(right[has_pair] / counted[has_pair]),
+        errors={cause: Share(num_hits=n, num_trials=num_joined) for cause, n in _errors(rows, is_joined).items()},
+        by_kind=_by_kind(rows, is_joined),
+        by_k=_by_k(rows, true, found),
     )
 
 
-def _dense(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.unique(labels, return_inverse=True)[1].astype(np.int64)
+def _errors(rows: TruthRows, is_joined: NDArray[np.bool_]) -> dict[str, int]:
+    """Wrong pairs by the first cause that applies, in the order of ``CAUSES``."""
+
+    def num_wrong(among: NDArray[np.bool_]) -> int:
+        group, picture = rows.group[among], rows.picture[among]
+        return int(_pairs(np.bincount(group)).sum() - _pairs_by(group, picture).sum())
+
+    def num_template(among: NDArray[np.bool_]) -> int:
+        among = among & (rows.family >= 0)
+        family = _cells(rows.group[among], rows.family[among])
+        return int(_pairs(np.bincount(family)).sum() - _pairs_by(family, rows.picture[among]).sum())
+
+    def num_trap(among: NDArray[np.bool_]) -> int:
+        """Both under a shared caption, and not of one family."""
+        return num_wrong(among & rows.is_trap) - num_template(among & rows.is_trap)
+
+    def num_left(among: NDArray[np.bool_]) -> int:
+        return num_wrong(among) - num_template(among) - num_trap(among)
+
+    other = num_left(is_joined & ~rows.is_alike)
+    counts = num_template(is_joined), num_trap(is_joined), num_left(is_joined) - other, other
+    return dict(zip(CAUSES, counts, strict=True))
 
 
-def _pairs(labels: NDArray[np.int64]) -> int:
-    """Unordered pairs of equal label."""
-    counts = np.bincount(labels) if len(labels) else np.zeros(0, np.int64)
-    return int((counts * (counts - 1) // 2).sum())
+def _by_kind(rows: TruthRows, is_joined: NDArray[np.bool_]) -> dict[str, KindScore]:
+    is_copy = (rows.source != np.arange(len(rows.source))) & ~rows.is_kind(*NO_PICTURE_KINDS)
+    copies = np.flatnonzero(is_copy)
+    is_found = (rows.group[copies] >= 0) & (rows.group[copies] == rows.group[rows.source[copies]])
+    num_kinds = len(rows.kinds)
+    num_copies = np.bincount(rows.kind[copies], minlength=num_kinds)
+    num_found = np.bincount(rows.kind[copies[is_found]], minlength=num_kinds)
+    group, kind = rows.group[is_joined], rows.kind[is_joined]
+    in_group = _pairs_touching(group, kind, num_kinds)
+    of_one_picture = _pairs_touching(_cells(group, rows.picture[is_joined]), kind, num_kinds)
+    return {
+        name: KindScore(
+            kind=name,
+            recall=Share(num_hits=int(num_found[i]), num_trials=int(num_copies[i])),
+            num_wrong=int(in_group[i] - of_one_picture[i]),
+        )
+        for i, name in enumerate(rows.kinds)
+    }
+
+
+def _by_k(rows: TruthRows, true: NDArray[np.int64], found: NDArray[np.int64]) -> dict[int, CopiesScore]:
+    """Of (pictures,) true pairs and those found; k of a picture is that of any of its rows."""
+    k_of = np.zeros(len(true), dtype=np.int64)
+    k_of[rows.picture] = rows.k
+    k_of[true == 0] = 0
+    scores = {}
+    for k in np.unique(k_of[true > 0]).tolist():
+        num, hits = true[k_of == k], found[k_of == k]
+        recall = Share(num_hits=int(hits.sum()), num_trials=int(num.sum()))
+        scores[k] = CopiesScore(k=k, recall=recall, macro_recall=Mean.of(hits / num))
+    return scores
+
+
+def _pairs(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Unordered pairs among each of ``counts`` rows."""
+    counts = counts.astype(np.int64)
+    return counts * (counts - 1) // 2
+
+
+def _pairs_by(
+    outer: NDArray[np.int64], inner: NDArray[np.int64], *, rows: NDArray[np.bool_] | None = None, size: int = 0
+) -> NDArray[np.int64]:
+    """(size,) pairs of rows that share both labels, by the outer one; ``rows`` (n,) says which of the n are looked at."""
+    if rows is not None:
+        outer, inner = outer[rows], inner[rows]
+    width = int(inner.max(initial=0)) + 1
+    cells, counts = np.unique(outer * width + inner, return_counts=True)
+    sums = np.zeros(max(size, int(outer.max(initial=-1)) + 1), dtype=np.int64)
+    np.add.at(sums, cells // width, _pairs(counts))
+    return sums
+
+
+def _cells(outer: NDArray[np.int64], inner: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) numbers from 0, equal where both labels are."""
+    return dense(outer * (int(inner.max(initial=0)) + 1) + inner)
+
+
+def _pairs_touching(label: NDArray[np.int64], kind: NDArray[np.int64], num_kinds: int) -> NDArray[np.int64]:
+    """(num_kinds,) pairs of equal label that hold at least one row of the kind."""
+    cells, counts = np.unique(label * num_kinds + kind, return_counts=True)
+    all_counts = np.bincount(label)[cells // num_kinds]
+    sums = np.zeros(num_kinds, dtype=np.int64)
+    np.add.at(sums, cells % num_kinds, counts * (all_counts - counts) + _pairs(counts))
+    return sums

@@ -14,6 +14,7 @@ NOUNS = (
     "harbour", "market", "garden", "lantern", "rivers", "engine", "orchard", "bridge", "festival", "letters", "meadow", "station",
     "compass", "kitchen", "island", "theatre", "bicycle", "window", "library", "mountain", "circus", "ferry", "tea", "radio",
 )  # fmt: skip
+ARTICLES = ("t-shirt", "phone case", "mug", "cushion", "tote bag", "calendar", "notebook", "wall clock", "apron", "postcard")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
 _OPENINGS = (

@@ -33,11 +33,11 @@ def test_an_alteration_is_a_pure_function_of_image_and_rng(kind):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_crop_takes_at_most_eight_percent_of_a_side(size):
+def test_a_crop_takes_at_most_ten_percent_of_a_side(size):
     image, cropped = draws("crop", size)
     for copy in cropped:
         for kept, side in zip(copy.size, image.size, strict=True):
-            assert 0.92 * side <= kept < side
+            assert 0.9 * side <= kept < side
     pixels, part = np.asarray(image), np.asarray(cropped[0])
     places = [
         (y, x)
@@ -88,3 +88,24 @@ def test_reencoding_changes_pixels_a_little_and_not_the_size():
         error = np.abs(np.asarray(copy, float) - np.asarray(image, float)).mean()
         assert copy.size == image.size
         assert 0 < error < 12
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_border_is_of_one_color_around_the_whole_picture(size):
+    image, framed = draws("border", size)
+    seen = set()
+    for copy in framed:
+        pixels, width = np.asarray(copy), (copy.width - image.width) // 2
+        assert 0.02 * min(size) - 1 <= width <= 0.08 * min(size) + 1
+        assert copy.size == (image.width + 2 * width, image.height + 2 * width)
+        assert (pixels[width:-width, width:-width] == np.asarray(image)).all()
+        edges = np.concatenate([pixels[:width].reshape(-1, 3), pixels[-width:].reshape(-1, 3), pixels[:, 0], pixels[:, -1]])
+        assert (edges == edges[0]).all()
+        seen.add(tuple(edges[0]))
+    assert {(255, 255, 255), (0, 0, 0)} < seen, "white, black and other colours"
+
+
+def test_a_mirror_exchanges_left_and_right_and_is_no_near_copy():
+    image = picture((131, 97))
+    assert (np.asarray(copies.mirror(image))[:, ::-1] == np.asarray(image)).all()
+    assert "mirror" not in copies.ALTERATIONS
