@@ -1,4 +1,4 @@
-"""The demo: a small set with planted duplicates, scanned, and the groups held against the truth."""
+"""The demo: a small set with planted duplicates, scanned, and groups and ranking held against the truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from scanner.core.config import load_config, override
 from scanner.core.progress import Progress
 from scanner.core.store import Store
-from scanner.lab.planted import GroupScore, make_planted, score_groups
+from scanner.lab.planted import make_planted
+from scanner.lab.run_score import RunScore, score_run
 from scanner.pipelines.scan import scan
 from scanner.pipelines.summary import ScanSummary
 
@@ -18,7 +19,7 @@ class DemoResult:
     """What the scan said, and how right it was."""
 
     summary: ScanSummary
-    score: GroupScore
+    score: RunScore
 
 
 def demo(out: Path, *, num_images: int, seed: int, progress: Progress) -> DemoResult:
@@ -36,4 +37,4 @@ def demo(out: Path, *, num_images: int, seed: int, progress: Progress) -> DemoRe
     summary = scan(store, config, progress)
 
     # 3. What was planted against what was found.
-    return DemoResult(summary=summary, score=score_groups(store.read("images"), store.read("groups"), planted.read_truth()))
+    return DemoResult(summary=summary, score=score_run(store, planted.read_truth()))

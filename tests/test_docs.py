@@ -167,7 +167,7 @@ def test_laion_configs_name_the_public_encoder():
 
 def test_every_preset_has_a_reason():
     presets = yaml.safe_load(text_of("configs/encoders.yaml"))
-    assert {"default", "pixels", RunConfig().encoder.name} <= set(presets)
+    assert {"default", "pixels", "small", RunConfig().encoder.name} <= set(presets)
     for name, preset in presets.items():
         assert preset["reason"].strip(), name
         assert preset["report_thresholds"], name

@@ -73,7 +73,11 @@ def make(
     "--drawings", multiple=True, type=click.Path(path_type=Path), metavar="DIR",
     help="openclipart-captioned or noto-emoji-captioned; may be given twice. Only their training series are read.",
 )  # fmt: skip
-@click.option("--steps", type=int, help="Updates (default: as shipped).")
+@click.option(
+    "--steps",
+    type=int,
+    help="Updates of the first stage; the second has half as many, the third a quarter (default: as shipped).",
+)
 @click.option("--planted", "num_planted", type=int, help="Rows of the planted set (default: as shipped).")
 @click.option("--sources", "num_sources", type=int, help="Pictures a step (default: as shipped).")
 @click.option("--seed", type=int, help="Of the set, the weights and the steps (default: as shipped).")
@@ -98,7 +102,15 @@ def train_encoder(
     from scanner.lab.encoder import EncoderRecipe
     from scanner.lab.encoder import train_encoder as train
 
-    given = {"steps": steps, "num_planted": num_planted, "num_sources": num_sources, "seed": seed}
+    fine_steps, gap_steps = (None, None) if steps is None else (max(1, steps // 2), max(1, steps // 4))
+    given = {
+        "coarse_steps": steps,
+        "fine_steps": fine_steps,
+        "gap_steps": gap_steps,
+        "num_planted": num_planted,
+        "num_sources": num_sources,
+        "seed": seed,
+    }
     recipe = replace(EncoderRecipe(), **{key: value for key, value in given.items() if value is not None})
     train(out, work=work, drawings=drawings, recipe=recipe, progress=Progress(quiet=quiet), workers=os.cpu_count() or 1)
     if not quiet:

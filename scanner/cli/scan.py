@@ -27,7 +27,7 @@ def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[fl
 @click.argument("sources", nargs=-1, metavar="SOURCE...")
 @click.option("--out", "run_url", required=True, metavar="RUN", help="Folder of the run: local or any fsspec URL.")
 @click.option("--config", "config_path", metavar="FILE", help="YAML with settings; flags win over it.")
-@click.option("--encoder", help="open_clip:<model>/<tag or local file>, or pixels.")
+@click.option("--encoder", help="open_clip:<model>/<tag or local file>, small (ships with the package), or pixels.")
 @click.option(
     "--format",
     "format_",
@@ -76,7 +76,7 @@ def scan(
     \b
     Example:
       scanner scan 'data/{00000..00041}.tar' --out run --encoder open_clip:ViT-B-32/laion2b_s34b_b79k
-      scanner scan my-images/ --out run --encoder pixels
+      scanner scan my-images/ --out run --encoder small
     """
     from scanner.core.config import RunConfig, load_config, override
 

@@ -48,7 +48,7 @@ class EncoderConfig(_Section):
     """Which network turns pixels into vectors. Never chosen by what happens to be reachable."""
 
     name: str = "open_clip:ViT-B-32/laion2b_s34b_b79k"
-    """``open_clip:<model>/<pretrained tag or local file>`` or ``pixels``."""
+    """``open_clip:<model>/<pretrained tag or local file>``, ``small`` (ships with the package) or ``pixels``."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 on a GPU and on CPUs with AVX-512-bf16 or AMX, else fp32."""
     batch_size: int = Field(default=256, ge=1, le=65536)

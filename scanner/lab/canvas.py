@@ -81,6 +81,12 @@ def soft_noise(rng: np.random.Generator, size: tuple[int, int], cells: int) -> N
     return np.clip(fine, 0, 1)
 
 
+def scaled(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
+    """The image at another size, first its width and then its height: which of the two comes first depends on Pillow's version
+    otherwise, and their rounding differs."""
+    return image.resize((size[0], image.height), resampling).resize(size, resampling)
+
+
 def with_grain(rng: np.random.Generator, image: Image.Image, levels: float) -> Image.Image:
     """The image with Gaussian luminance noise of ``levels`` standard deviation, as film and sensors add."""
     noise = rng.standard_normal((image.height, image.width, 1), dtype=np.float32) * np.float32(levels)

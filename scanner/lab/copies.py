@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageOps
 
+from scanner.lab.canvas import scaled
 from scanner.lab.lettering import text_mask, text_width
 
 Alteration = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -40,7 +41,7 @@ def resize(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     factor = rng.uniform(low, 0.9) if rng.random() < 0.5 else rng.uniform(1.1, high)
     filters = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
     width, height = (max(1, round(side * factor)) for side in image.size)
-    return image.resize((width, height), filters[rng.integers(len(filters))])
+    return scaled(image, (width, height), filters[rng.integers(len(filters))])
 
 
 def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
+from scanner.lab.canvas import scaled
 from scanner.lab.copies import ALTERATIONS, mirror
 from scanner.lab.oddities import draw_blank, draw_outlier, draw_placeholder
 from scanner.lab.plan import PlannedImage
@@ -134,5 +135,5 @@ def _template_member(seed: int, family: int, rng: np.random.Generator) -> Scene:
     base, box, article = _template(seed, family)
     motif = draw_scene(rng)
     image = base.copy()
-    image.paste(motif.image.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BICUBIC), box)
+    image.paste(scaled(motif.image, (box[2] - box[0], box[3] - box[1])), box)
     return Scene(image=image, subject=f"{article} with {motif.subject}", kind="template")

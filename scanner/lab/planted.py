@@ -28,8 +28,6 @@ from scanner.core.errors import ConfigError
 from scanner.core.progress import Progress
 from scanner.lab import copies, pictures
 from scanner.lab.plan import COPY_COUNTS, COPY_KINDS, DEFAULT_COPIED_SHARE, Layout, Plan, PlannedImage
-from scanner.lab.scoring import GroupScore as GroupScore
-from scanner.lab.scoring import score_groups as score_groups
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -47,7 +47,7 @@ def fetch_pretrained(name: str, pretrained_cfg: Mapping[str, object]) -> Path:
     raise EncoderError(
         f"the weights of {name} are not in the cache and cannot be downloaded: {reason}",
         next_step="Give a file that is here (open_clip:<model>//path/to/weights.safetensors or open_clip:local-dir:FOLDER), "
-        "fill the hub's cache (HF_HOME) where there is a network, or take the encoder `pixels`, which needs no weights.",
+        "fill the hub's cache (HF_HOME) where there is a network, or take the encoder `small`, which ships with this package.",
     )
 
 

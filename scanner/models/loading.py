@@ -1,14 +1,19 @@
-"""How an encoder is had by its name: ``pixels`` or ``open_clip:<model>/<tag or path>``."""
+"""How an encoder is had by its name: ``small``, ``pixels`` or ``open_clip:<model>/<tag or path>``."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from scanner.core.errors import EncoderError, nearest
 from scanner.models.encoders import Device, Encoder, Precision
 
+SMALL = Path(__file__).parent / "bundled" / "small"
+"""Folder of the encoder that ships with the package: open_clip's own format, made by `scanner lab train-encoder`."""
+
 _EXAMPLES = (
-    "open_clip:ViT-B-32/laion2b_s34b_b79k, open_clip:ViT-B-32//path/to/weights.safetensors, open_clip:local-dir:FOLDER, pixels"
+    "open_clip:ViT-B-32/laion2b_s34b_b79k, open_clip:ViT-B-32//path/to/weights.safetensors, open_clip:local-dir:FOLDER, small, "
+    "pixels"
 )
 
 
@@ -16,8 +21,9 @@ def load_encoder(name: str, *, device: Device = "auto", precision: Precision = "
     """The encoder of that name, ready to encode. Never another one because that one cannot be reached.
 
     Args:
-        name: ``pixels``; ``open_clip:<model>/<pretrained tag>``; ``open_clip:<model>/<path of a weights file>`` (so two
-            slashes before an absolute path); ``open_clip:local-dir:<folder>`` with open_clip_config.json and weights.
+        name: ``small``, which ships with this package; ``pixels``; ``open_clip:<model>/<pretrained tag>``;
+            ``open_clip:<model>/<path of a weights file>`` (so two slashes before an absolute path);
+            ``open_clip:local-dir:<folder>`` with open_clip_config.json and weights.
         device: ``auto`` takes a CUDA GPU where there is one. ``pixels`` always runs on the CPU.
         precision: of weights and arithmetic; ``auto`` is bf16 where the hardware computes it natively, else fp32.
 
@@ -31,6 +37,8 @@ def load_encoder(name: str, *, device: Device = "auto", precision: Precision = "
         return PixelsEncoder()
     from scanner.models.open_clip import load_open_clip
 
+    if kind == "small":
+        return load_open_clip(f"local-dir:{SMALL}", device=device, precision=precision, name="small")
     return load_open_clip(rest, device=device, precision=precision)
 
 
@@ -50,17 +58,21 @@ def encoder_identity(name: str) -> str:
         return VERSION
     from scanner.models.open_clip import OpenClipName
 
-    return OpenClipName.parse(rest).identity()
+    return OpenClipName.parse(f"local-dir:{SMALL}" if kind == "small" else rest).identity()
 
 
-def _split(name: str) -> tuple[Literal["pixels", "open_clip"], str]:
+def _split(name: str) -> tuple[Literal["small", "pixels", "open_clip"], str]:
     kind, colon, rest = name.partition(":")
+    if kind == "small" and not colon:
+        return "small", ""
     if kind == "pixels" and not colon:
         return "pixels", ""
     if kind == "open_clip" and rest:
         return "open_clip", rest
-    if kind in ("open_clip", "pixels"):
+    if kind in ("open_clip", "pixels", "small"):
         raise EncoderError(f"encoder {name!r} is not complete", next_step=f"Write one of: {_EXAMPLES}.")
     if not colon and "/" in name:
         raise EncoderError(f"encoder {name!r} does not say its library", next_step=f"Did you mean 'open_clip:{name}'?")
-    raise EncoderError(f"unknown encoder {name!r}", next_step=f"{nearest(kind, ['open_clip', 'pixels'])} Examples: {_EXAMPLES}.")
+    raise EncoderError(
+        f"unknown encoder {name!r}", next_step=f"{nearest(kind, ['open_clip', 'pixels', 'small'])} Examples: {_EXAMPLES}."
+    )

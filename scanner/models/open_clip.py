@@ -148,37 +148,43 @@ class OpenClipEncoder:
             return features.to(torch.float32)
 
 
-def load_open_clip(text: str, *, device: Device = "auto", precision: Precision = "auto") -> OpenClipEncoder:
+def load_open_clip(
+    text: str, *, device: Device = "auto", precision: Precision = "auto", name: str | None = None
+) -> OpenClipEncoder:
     """The image tower that ``text`` (a name without its ``open_clip:``) names.
 
     A weights file beside a bare model name does not say its normalisation or its activation. The normalisation of the model's
     published tags is taken where they all agree, CLIP's where there are none; where they disagree it is an error, and a folder
     with its own config settles it. The activation is the model's (``…-quickgelu`` models have QuickGELU).
 
+    Args:
+        text: see ``OpenClipName``.
+        name: what the encoder calls itself, where that is not ``open_clip:`` and ``text``.
+
     Raises:
         EncoderError: see ``encoders.load_encoder``.
     """
-    name = OpenClipName.parse(text)
+    parsed = OpenClipName.parse(text)
     values: Mapping[str, object] = {}
-    if name.path is None:
-        values = tag_config(name.model, name.tag)
-        weights = fetch_pretrained(str(name), values)
-    elif name.model:
-        values = preprocessing_of_file(name.model)
-        weights = weights_file(name.path)
+    if parsed.path is None:
+        values = tag_config(parsed.model, parsed.tag)
+        weights = fetch_pretrained(str(parsed), values)
+    elif parsed.model:
+        values = preprocessing_of_file(parsed.model)
+        weights = weights_file(parsed.path)
     else:
-        weights = weights_in_folder(name.path)
+        weights = weights_in_folder(parsed.path)
     real_device, real_precision = _choose(device, precision)
-    visual, preprocess = _create(str(name), name.model or f"{_LOCAL_DIR}{name.path}", weights, values)
+    visual, preprocess = _create(str(parsed), parsed.model or f"{_LOCAL_DIR}{parsed.path}", weights, values)
     encoder = OpenClipEncoder(
         visual,
-        name=f"open_clip:{text}",
+        name=name or f"open_clip:{text}",
         weights_digest=file_sha256(weights),
         preprocess=preprocess,
         device=real_device,
         precision=real_precision,
     )
-    logger.info("encoder %s: %d dimensions, %s on %s, %s", name, encoder.dim, real_precision, real_device, preprocess)
+    logger.info("encoder %s: %d dimensions, %s on %s, %s", encoder.name, encoder.dim, real_precision, real_device, preprocess)
     return encoder
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 
 from scanner.core.config import RunConfig, override, resolve
 from scanner.core.store import Store
-from scanner.lab.planted import make_planted, score_groups
+from scanner.lab.planted import make_planted
+from scanner.lab.scoring import score_groups
 
 MAX_SHARE = 1e-5
 
