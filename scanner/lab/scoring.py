@@ -41,27 +41,39 @@ class KindScore:
         kind: as in truth.parquet.
         recall: of the copies of this kind, those in the group of their source file. Nothing was tried for kinds without a
             source; a source itself is no trial of ``exact``. For ``mirror`` being found is neither right nor wrong.
-        num_wrong: wrong pairs that hold a row of this kind.
+        precision: of the counted pairs that were joined and hold a row of this kind, those right; nothing can be right for
+            kinds that occur once.
     """
 
     kind: str
     recall: Share
-    num_wrong: int
+    precision: Share
+
+    @property
+    def num_wrong(self) -> int:
+        """Wrong pairs that hold a row of this kind."""
+        return self.precision.num_trials - self.precision.num_hits
 
     def to_dict(self) -> dict[str, Any]:
-        return {"recall": self.recall.to_dict(), "num_wrong": self.num_wrong}
+        return {"recall": self.recall.to_dict(), "precision": self.precision.to_dict()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CopiesScore:
-    """How the pictures that occur ``k`` times fared: pairs found, and the mean over pictures of the share of theirs."""
+    """How the pictures that occur ``k`` times fared: pairs found, the mean over pictures of the share of theirs, and of the
+    counted pairs that were joined and hold an image of one of them, those right."""
 
     k: int
     recall: Share
     macro_recall: Mean
+    precision: Share
 
     def to_dict(self) -> dict[str, Any]:
-        return {"recall": self.recall.to_dict(), "macro_recall": self.macro_recall.to_dict()}
+        return {
+            "recall": self.recall.to_dict(),
+            "macro_recall": self.macro_recall.to_dict(),
+            "precision": self.precision.to_dict(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,11 +138,19 @@ class GroupScore:
             (f"  mean of {self.macro_precision.num_items:,} groups", self.macro_precision),
             ("wrong pairs", f"{self.num_wrong:,}; groups that mix pictures: {self.num_mixed_groups:,}"),
             *((f"  {cause.replace('_', ' ')}", share) for cause, share in self.errors.items() if self.num_wrong),
-            *((f"{score.kind} copies with their source", score.recall) for score in kinds),
+            *(
+                (f"{score.kind} copies with their source", f"{score.recall}; precision {score.precision.value:.4f}")
+                for score in kinds
+            ),
         ]
         for score in self.by_k.values():
             mean = f"mean of {score.macro_recall.num_items:,} pictures {score.macro_recall}"
-            figures.append((f"pairs of pictures that occur {score.k:,} times", f"{score.recall}; {mean}"))
+            figures.append(
+                (
+                    f"pairs of pictures that occur {score.k:,} times",
+                    f"{score.recall}; {mean}; precision {score.precision.value:.4f}",
+                )
+            )
         unscanned = f"; {self.num_unscanned:,} of {self.num_images:,} images are not in the run" if self.num_unscanned else ""
         return [
             f"Groups against the truth (95 % intervals){unscanned}:",
@@ -194,8 +214,8 @@ def score_groups(images: pa.Table, groups: pa.Table, truth: pa.Table) -> GroupSc
         macro_recall=Mean.of(found[true > 0] / true[true > 0]),
         macro_precision=Mean.of(right[has_pair] / counted[has_pair]),
         errors={cause: Share(num_hits=n, num_trials=num_joined) for cause, n in _errors(rows, is_joined).items()},
-        by_kind=_by_kind(rows, is_joined),
-        by_k=_by_k(rows, true, found),
+        by_kind=_by_kind(rows, is_joined, is_image),
+        by_k=_by_k(rows, is_joined, true, found),
     )
 
 
@@ -223,36 +243,54 @@ def _errors(rows: TruthRows, is_joined: NDArray[np.bool_]) -> dict[str, int]:
     return dict(zip(CAUSES, counts, strict=True))
 
 
-def _by_kind(rows: TruthRows, is_joined: NDArray[np.bool_]) -> dict[str, KindScore]:
+def _by_kind(rows: TruthRows, is_joined: NDArray[np.bool_], is_image: NDArray[np.bool_]) -> dict[str, KindScore]:
     is_copy = (rows.source != np.arange(len(rows.source))) & ~rows.is_kind(*NO_PICTURE_KINDS)
     copies = np.flatnonzero(is_copy)
     is_found = (rows.group[copies] >= 0) & (rows.group[copies] == rows.group[rows.source[copies]])
     num_kinds = len(rows.kinds)
     num_copies = np.bincount(rows.kind[copies], minlength=num_kinds)
     num_found = np.bincount(rows.kind[copies[is_found]], minlength=num_kinds)
-    group, kind = rows.group[is_joined], rows.kind[is_joined]
-    in_group = _pairs_touching(group, kind, num_kinds)
-    of_one_picture = _pairs_touching(_cells(group, rows.picture[is_joined]), kind, num_kinds)
+    wrong = _wrong_touching(rows, is_joined, rows.kind, num_kinds)
+    counted = is_joined & is_image
+    right = _pairs_touching(_cells(rows.group[counted], rows.picture[counted]), rows.kind[counted], num_kinds)
     return {
         name: KindScore(
             kind=name,
             recall=Share(num_hits=int(num_found[i]), num_trials=int(num_copies[i])),
-            num_wrong=int(in_group[i] - of_one_picture[i]),
+            precision=Share(num_hits=int(right[i]), num_trials=int(right[i] + wrong[i])),
         )
         for i, name in enumerate(rows.kinds)
     }
 
 
-def _by_k(rows: TruthRows, true: NDArray[np.int64], found: NDArray[np.int64]) -> dict[int, CopiesScore]:
+def _wrong_touching(
+    rows: TruthRows, is_joined: NDArray[np.bool_], label: NDArray[np.int64], num_labels: int
+) -> NDArray[np.int64]:
+    """(num_labels,) joined pairs of two pictures with at least one row of that label."""
+    group, label = rows.group[is_joined], label[is_joined]
+    in_group = _pairs_touching(group, label, num_labels)
+    return in_group - _pairs_touching(_cells(group, rows.picture[is_joined]), label, num_labels)
+
+
+def _by_k(
+    rows: TruthRows, is_joined: NDArray[np.bool_], true: NDArray[np.int64], found: NDArray[np.int64]
+) -> dict[int, CopiesScore]:
     """Of (pictures,) true pairs and those found; k of a picture is that of any of its rows."""
     k_of = np.zeros(len(true), dtype=np.int64)
     k_of[rows.picture] = rows.k
     k_of[true == 0] = 0
     scores = {}
+    levels = np.unique(k_of)
+    wrong = _wrong_touching(rows, is_joined, np.searchsorted(levels, k_of[rows.picture]), len(levels))
     for k in np.unique(k_of[true > 0]).tolist():
         num, hits = true[k_of == k], found[k_of == k]
-        recall = Share(num_hits=int(hits.sum()), num_trials=int(num.sum()))
-        scores[k] = CopiesScore(k=k, recall=recall, macro_recall=Mean.of(hits / num))
+        right, num_wrong = int(hits.sum()), int(wrong[np.searchsorted(levels, k)])
+        scores[k] = CopiesScore(
+            k=k,
+            recall=Share(num_hits=right, num_trials=int(num.sum())),
+            macro_recall=Mean.of(hits / num),
+            precision=Share(num_hits=right, num_trials=right + num_wrong),
+        )
     return scores
 
 

@@ -135,7 +135,8 @@ def brute_force(groups, rows):
     group_of = {key: group for group, keys in groups.items() for key in keys}
     true, found = defaultdict(int), defaultdict(int)
     right, wrong, causes = defaultdict(int), defaultdict(int), dict.fromkeys(CAUSES, 0)
-    wrong_of_kind = dict.fromkeys((row[3] for row in rows), 0)
+    wrong_of_kind, right_of_kind = (dict.fromkeys((row[3] for row in rows), 0) for _ in range(2))
+    wrong_pairs, wrong_of_k = [], defaultdict(int)
     for p, q in combinations(rows, 2):
         kinds, is_same = {p[3], q[3]}, p[0] == q[0]
         if "broken" in kinds or kinds in ({"blank"}, {"placeholder"}) or (is_same and "mirror" in kinds):
@@ -146,10 +147,13 @@ def brute_force(groups, rows):
             true[p[0]] += 1
             found[p[0]] += is_joined
             right[group] += is_joined
+            for kind in kinds:
+                right_of_kind[kind] += is_joined
         elif is_joined:
             wrong[group] += 1
             for kind in kinds:
                 wrong_of_kind[kind] += 1
+            wrong_pairs.append((p, q))
             if p[6] is not None and p[6] == q[6]:
                 causes["template"] += 1
             elif p[5] == q[5] == "trap":
@@ -158,6 +162,10 @@ def brute_force(groups, rows):
                 causes["blank_or_placeholder"] += 1
             else:
                 causes["other"] += 1
+    for p, q in wrong_pairs:
+        for k in {row[4] for row in (p, q) if true[row[0]]}:
+            wrong_of_k[k] += 1
+    true = {picture: number for picture, number in true.items() if number}
     precision = [right[g] / (right[g] + wrong[g]) for g in groups if right[g] + wrong[g]]
     copies = defaultdict(lambda: [0, 0])
     for row in rows:
@@ -172,6 +180,8 @@ def brute_force(groups, rows):
         "macro": (np.mean([found[p] / true[p] for p in true]), np.mean(precision)),
         "causes": causes,
         "wrong_of_kind": wrong_of_kind,
+        "right_of_kind": right_of_kind,
+        "wrong_of_k": {k: wrong_of_k[k] for k, v in by_k.items() if v[1]},
         "copies": dict(copies),
         "by_k": {k: v for k, v in by_k.items() if v[1]},
     }
@@ -205,6 +215,9 @@ def test_counts_equal_those_over_all_pairs(seed):
     assert error_counts(score) == expected["causes"]
     assert sum(error_counts(score).values()) == score.num_wrong
     assert {kind: s.num_wrong for kind, s in score.by_kind.items()} == expected["wrong_of_kind"]
+    assert {kind: s.precision.num_hits for kind, s in score.by_kind.items()} == expected["right_of_kind"]
+    assert {k: s.precision.num_trials - s.precision.num_hits for k, s in score.by_k.items()} == expected["wrong_of_k"]
+    assert {k: s.precision.num_hits for k, s in score.by_k.items()} == {k: hits for k, (hits, _) in expected["by_k"].items()}
     copies = {kind: [s.recall.num_hits, s.recall.num_trials] for kind, s in score.by_kind.items() if s.recall.num_trials}
     assert copies == expected["copies"]
     assert {k: (s.recall.num_hits, s.recall.num_trials) for k, s in score.by_k.items()} == expected["by_k"]
