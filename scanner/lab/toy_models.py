@@ -150,7 +150,7 @@ def _diffusers() -> Any:
     import diffusers
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # of saving, on stderr, whatever --quiet says
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of saving, on stderr, whatever --quiet says
 
     return diffusers
 
