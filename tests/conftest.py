@@ -18,6 +18,17 @@ def decoders() -> None:
     ensure_running()
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """For networks so small that threads only wait for one another."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def shards(tmp_path):
     """Three tars of eight images: image 0 of each is the same file, image 1 the same picture as JPEG, image 2 is broken."""

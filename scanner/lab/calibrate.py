@@ -19,8 +19,7 @@ from PIL import Image
 from scanner.core.errors import TrainingError
 from scanner.images.geometry import fit
 from scanner.lab.drawings import read_images, read_index
-from scanner.lab.encoder_data import tar_images
-from scanner.lab.planted import PlantedSet
+from scanner.lab.planted import PlantedSet, tar_images
 
 if TYPE_CHECKING:
     from scanner.models.encoders import Encoder

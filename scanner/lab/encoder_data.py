@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from scanner.core.errors import SourceError
 from scanner.lab.drawings import read_images, read_index, squash
-from scanner.lab.planted import PlantedSet
+from scanner.lab.planted import PlantedSet, tar_images
 
 if TYPE_CHECKING:
     import torch
@@ -123,21 +119,3 @@ def load_training_images(planted: PlantedSet, drawings: Sequence[Path], side: in
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     numbers = np.unique(np.array(series), return_inverse=True)[1].astype(np.int64)
     return TrainingImages(pixels=stacked, captions=captions, series=numbers, kind=np.array(kinds))
-
-
-def tar_images(folder: Path) -> Iterator[tuple[str, Image.Image]]:
-    """Key and image, not yet decoded, of every .jpg in the tars of a planted set.
-
-    Raises:
-        SourceError: no tars there.
-    """
-    paths = sorted(folder.glob("*.tar"))
-    if not paths:
-        raise SourceError(f"{folder} holds no tars", next_step="Make the planted set as webdataset.")
-    for path in paths:
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, _, suffix = member.name.partition(".")
-                if suffix == "jpg" and (file := tar.extractfile(member)):
-                    with Image.open(io.BytesIO(file.read())) as image:
-                        yield key, image

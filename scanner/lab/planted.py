@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
+from PIL import Image
 
 from scanner.core.engine import TaskFailure, WorkerPool
-from scanner.core.errors import ConfigError
+from scanner.core.errors import ConfigError, SourceError
 from scanner.core.progress import Progress
 from scanner.lab import copies, pictures
 from scanner.lab.plan import COPY_COUNTS, COPY_KINDS, DEFAULT_COPIED_SHARE, Layout, Plan, PlannedImage
@@ -166,6 +167,24 @@ def open_planted(folder: str) -> PlantedSet:
         )
     arguments = {key: made_with[key] for key in ("num_images", "seed", "shard_rows", "copied_share")}
     return make_planted(folder, as_=made_with["as"], **arguments)
+
+
+def tar_images(folder: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Key and image, not yet decoded, of every .jpg in the tars of a planted set.
+
+    Raises:
+        SourceError: no tars there.
+    """
+    paths = sorted(folder.glob("*.tar"))
+    if not paths:
+        raise SourceError(f"{folder} holds no tars", next_step="Make the planted set as webdataset.")
+    for path in paths:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                if suffix == "jpg" and (file := tar.extractfile(member)):
+                    with Image.open(io.BytesIO(file.read())) as image:
+                        yield key, image
 
 
 def key_of(place: int, shard_rows: int, as_: Layout) -> str:

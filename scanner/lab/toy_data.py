@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from scanner.core.errors import ConfigError
+from scanner.lab.drawings import squash
+from scanner.lab.planted import tar_images
 from scanner.lab.truth_rows import NO_PICTURE_KINDS, read_truth
 
 SIDE = 32
@@ -86,7 +85,7 @@ def read_toy_set(folder: Path) -> ToySet:
     import pyarrow.parquet as pq
 
     truth = read_truth(folder)
-    if not (folder / "shards").is_dir() or not (folder / "held_out.parquet").is_file():
+    if not any((folder / "shards").glob("*.tar")) or not (folder / "held_out.parquet").is_file():
         raise ConfigError(f"{folder} holds no shards of tars with held-out captions.", next_step=_OF_THE_LAB)
     columns = {name: truth[name].to_pylist() for name in ("planted_id", "key", "source_image", "k", "kind", "regime", "caption")}
     columns["scene"] = pq.read_table(folder / "truth.parquet", columns=["scene"])["scene"].to_pylist()
@@ -115,18 +114,9 @@ def read_toy_set(folder: Path) -> ToySet:
 def _small_images(folder: Path) -> dict[str, NDArray[np.uint8] | None]:
     """Key to (32, 32, 3) pixels, bicubic and antialiased; None for files that do not decode."""
     files: dict[str, NDArray[np.uint8] | None] = {}
-    for path in sorted(folder.glob("*.tar")):
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, _, suffix = member.name.rpartition(".")
-                if suffix == "jpg" and (file := tar.extractfile(member)):
-                    files[key] = _squashed(file.read())
+    for key, image in tar_images(folder):
+        try:
+            files[key] = squash(image.convert("RGB"), SIDE)
+        except (OSError, SyntaxError):
+            files[key] = None
     return files
-
-
-def _squashed(data: bytes) -> NDArray[np.uint8] | None:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.uint8)
-    except (OSError, SyntaxError):
-        return None

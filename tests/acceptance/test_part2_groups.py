@@ -11,8 +11,7 @@ import pytest
 from mobilenet import MobileNetEncoder
 
 from scanner.lab.calibrate import calibrate, encode_all
-from scanner.lab.encoder_data import tar_images
-from scanner.lab.planted import make_planted, open_planted
+from scanner.lab.planted import make_planted, open_planted, tar_images
 from scanner.models.loading import SMALL
 
 NUM_IMAGES, SEED = 20_000, 424_242

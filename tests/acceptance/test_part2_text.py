@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from scanner.lab.calibrate import encode_all
-from scanner.lab.encoder_data import tar_images
-from scanner.lab.planted import make_planted
+from scanner.lab.planted import make_planted, tar_images
 from scanner.models.loading import SMALL, load_encoder
 from scanner.models.text import load_text_encoder
 

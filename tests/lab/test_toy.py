@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -28,13 +29,7 @@ SIZES = Sizes(vae=(8, 8), unet=(8, 16), unconditional=(8, 8, 16))
 STEPS = Steps(vae=80, unet=6, unconditional=4)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small only wait for one another's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +91,9 @@ def test_sets_that_cannot_be_used(folder, tmp_path):
     with pytest.raises(ConfigError, match="no shards"):
         read_toy_set(tmp_path / "set")
     (tmp_path / "set" / "shards").mkdir()
+    with pytest.raises(ConfigError, match="no shards"):
+        read_toy_set(tmp_path / "set")
+    tarfile.open(tmp_path / "set" / "shards" / "00000.tar", "w").close()
     with pytest.raises(ConfigError, match="lacks the files of 200 rows"):
         read_toy_set(tmp_path / "set")
     with pytest.raises(ConfigError, match=r"no variant 'toy-dedupe'.\n.*'toy-dedup'"):

@@ -19,13 +19,7 @@ SCHEDULE = Schedule(steps=12, seed=3, learning_rate=0.01, warmup_steps=3, ema_de
 QUIET = Progress(quiet=True)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small only wait for one another's threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Stop(Exception):
