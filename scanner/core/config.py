@@ -84,8 +84,8 @@ class NeighborsConfig(_Section):
     """Where the threshold comes from; filled in from configs/encoders.yaml."""
     report_thresholds: tuple[float, ...] = ()
     """Further thresholds in (0, 1] to count groups at, in the same pass; empty takes those of configs/encoders.yaml."""
-    search: Literal["faiss-flat"] = "faiss-flat"
-    """``faiss-flat``: exact, every pair compared."""
+    search: Literal["join", "faiss-flat"] = "join"
+    """Both find every pair: ``join`` settles most of them by bounds, ``faiss-flat`` computes all cosines in full."""
     collapse_sha256: bool = True
     """Images of equal bytes are one row of the search; off, only the search itself joins them."""
     pairs: Literal["spanning", "all"] = "spanning"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import EncoderError
+from scanner.core.hardware import cpu_computes_bf16
 from scanner.core.preprocess import Preprocess
 from scanner.models.catalog import preprocessing_of_file, tag_config
 from scanner.models.hub import fetch_pretrained
@@ -194,7 +195,7 @@ def _choose(device: Device, precision: Precision) -> tuple[Literal["cpu", "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         raise EncoderError("no CUDA GPU can be used here", next_step="Use device auto or cpu, or install a CUDA build of torch.")
     real_device: Literal["cpu", "cuda"] = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    native = torch.cuda.is_bf16_supported(including_emulation=False) if real_device == "cuda" else _cpu_computes_bf16()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if real_device == "cuda" else cpu_computes_bf16()
     if precision == "auto":
         if not native:
             logger.info("no native bf16 on this %s (a CPU needs AVX-512-BF16 or AMX): encoding in fp32", real_device)
@@ -202,13 +203,6 @@ def _choose(device: Device, precision: Precision) -> tuple[Literal["cpu", "cuda"
     if precision == "bf16" and not native:
         logger.warning("bf16 is emulated on this %s: fp32 is likely faster", real_device)
     return real_device, precision
-
-
-def _cpu_computes_bf16() -> bool:
-    import torch
-
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(key) for key in ("avx512_bf16", "amx_bf16"))
 
 
 def _create(name: str, model_name: str, weights: Path, values: Mapping[str, object]) -> tuple[torch.nn.Module, Preprocess]:

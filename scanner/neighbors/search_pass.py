@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 from scanner.core.config import NeighborsConfig
 from scanner.core.progress import Progress
 from scanner.neighbors.counts import NeighborCounts
+from scanner.search import join, threshold
 from scanner.search.collapse import Collapse
 from scanner.search.forest import PairHistogram, SpanningForest
-from scanner.search.threshold import PairBlock, threshold_pairs
+from scanner.search.threshold import PairBlock
+
+SEARCHES = {"join": join.join_pairs, "faiss-flat": threshold.threshold_pairs}
+"""Of ``neighbors.search``. All give the same pairs, but for those within 1e-6 of the threshold."""
 
 
 @dataclass(kw_only=True)
@@ -30,6 +34,11 @@ class PassResult:
     is_truncated: bool = False
 
 
+def search_memory(num_rows: int, dim: int, settings: NeighborsConfig) -> int:
+    """Upper estimate of the bytes that the search holds beside the embeddings."""
+    return join.estimate_memory(num_rows, dim) if settings.search == "join" else threshold.estimate_memory(num_rows, dim)
+
+
 def search_pass(unique: NDArray[np.float16], classes: Collapse, settings: NeighborsConfig, progress: Progress) -> PassResult:
     """One pass at the lowest threshold asked for: links for all of them, counts at the main one."""
     thresholds = sorted({settings.cosine, *settings.report_thresholds})
@@ -42,7 +51,7 @@ def search_pass(unique: NDArray[np.float16], classes: Collapse, settings: Neighb
     )
     room, num_compared = settings.max_pairs, len(unique) * (len(unique) - 1) // 2
     with progress.bar("neighbors", total=num_compared, unit="pairs compared") as bar:
-        for block in threshold_pairs(unique, thresholds[0], on_tile=bar.advance):
+        for block in SEARCHES[settings.search](unique, thresholds[0], on_tile=bar.advance):
             found.forest.add(block.left, block.right, block.similarity)
             found.histogram.add(block.left, block.right, block.similarity)
             near = block.similarity >= cut

@@ -12,9 +12,8 @@ from scanner.core.schemas import TABLES
 from scanner.core.store import Store
 from scanner.neighbors.groups import make_groups
 from scanner.neighbors.rows import collapse_copies, read_rows
-from scanner.neighbors.search_pass import search_pass
+from scanner.neighbors.search_pass import search_memory, search_pass
 from scanner.neighbors.tables import groups_table, neighbors_table, pairs_table, thresholds_table
-from scanner.search.threshold import estimate_memory
 
 log = logging.getLogger("scanner.neighbors")
 
@@ -58,7 +57,7 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
         "%d images, %d after collapsing equal ones; the search holds about %.1f GiB",
         len(rows.image_id),
         len(classes.first),
-        (rows.vectors.nbytes + estimate_memory(len(classes.first), rows.vectors.shape[1])) / 2**30,
+        (rows.vectors.nbytes + search_memory(len(classes.first), rows.vectors.shape[1], settings)) / 2**30,
     )
     unique = rows.vectors if len(classes.first) == len(rows.vectors) else rows.vectors[classes.first]
     found = search_pass(unique, classes, settings, progress)

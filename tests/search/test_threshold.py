@@ -6,51 +6,14 @@ import logging
 
 import numpy as np
 import pytest
+from search.oracle import check_against_oracle, collect, planted
 
 from scanner.core.errors import ConfigError
 from scanner.search.threshold import estimate_memory, threshold_pairs, unit_rows
 
-TIE = 1e-6
-
-
-def planted(n, d, seed=0):
-    """Unit rows, a quarter of them in groups of copies with cosine 0.9 to 1 to a centre; shuffled."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((n, d))
-    start = 0
-    while start < n // 4:
-        size = min(int(rng.zipf(1.7)) + 1, n // 8)
-        noise = rng.uniform(0, 0.4, size=(size, 1)) * rng.standard_normal((size, d))
-        x[start : start + size] = x[start] + noise[: len(x[start : start + size])]
-        start += size
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    return rng.permutation(x).astype(np.float32)
-
 
 def found_pairs(x, threshold, **options):
-    """{(left, right): similarity}; fails when a pair comes twice or in the wrong order."""
-    pairs = {}
-    for block in threshold_pairs(x, threshold, **options):
-        assert len(block) > 0
-        assert block.left.dtype == block.right.dtype == np.int64
-        assert block.similarity.dtype == np.float32
-        assert (block.left < block.right).all()
-        for left, right, similarity in zip(block.left.tolist(), block.right.tolist(), block.similarity.tolist(), strict=True):
-            assert (left, right) not in pairs
-            pairs[left, right] = similarity
-    return pairs
-
-
-def check_against_oracle(x, threshold, found):
-    exact = np.asarray(x, dtype=np.float64)
-    norms = np.linalg.norm(exact, axis=1, keepdims=True)
-    exact = np.divide(exact, norms, out=np.zeros_like(exact), where=norms > 0)
-    similarity = exact @ exact.T
-    may = {(i, j) for i, j in np.argwhere(similarity >= threshold - TIE).tolist() if i < j}
-    must = {pair for pair in may if similarity[pair] >= threshold + TIE}
-    assert must <= found.keys() <= may
-    assert all(abs(similarity[pair] - value) < TIE for pair, value in found.items())
-    return must
+    return collect(threshold_pairs(x, threshold, **options))
 
 
 @pytest.mark.parametrize("tile_rows", [1, 7, 64, 300, 301, 4096])

@@ -1,0 +1,249 @@
+"""All pairs above a cosine: ours against faiss, in one run on the same cores. Ratios of process CPU and of wall time.
+
+Planted embeddings (d = 512, Zipf group sizes) on two backgrounds: isotropic, and with CLIP's common mean. Each method runs in
+a process of its own, pinned to as many cores as it has threads; the time is that from the rows in memory to the pairs,
+index building included. Link recall = merges that the found pairs make / merges that the true components need.
+
+    python benchmarks/neighbors.py --sizes 50000 --threads 1 2 --out benchmarks/results/neighbors.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Found = Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]
+THRESHOLD = 0.95
+SAMPLED_FROM = 100_000
+"""From so many rows on, a method whose cost is the square is run on a tenth of the rows as queries, and its time multiplied."""
+LARGEST = {50_000: 1_000, 200_000: 4_000, 1_000_000: 5_000}
+
+
+def main() -> None:
+    args = parse_args()
+    if args.method:
+        print(json.dumps(run_method(args)))
+        return
+    results: list[dict[str, Any]] = []
+    for background in args.backgrounds:
+        for n in args.sizes:
+            with tempfile.TemporaryDirectory(prefix="bench-neighbors-") as work:
+                rows = Path(work) / "rows.npy"
+                np.save(rows, vectors(n, background))
+                for threads in args.threads:
+                    found = [measure(method, rows, n, background, threads, args.turns) for method in args.methods]
+                    score(found, Path(work))
+                    results += found
+                    print(table(found), flush=True)
+    result = {"threshold": THRESHOLD, "dim": 512, "machine": machine(), "turns": args.turns, "results": results}
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+def vectors(n: int, background: str) -> NDArray[np.float16]:
+    from scanner.lab.vectors import PlantedVectors
+
+    planted = PlantedVectors(n=n, background=background, largest=LARGEST.get(n, 1_000), seed=n, cosines=(0.9, 0.999))  # type: ignore[arg-type]
+    return planted.rows()
+
+
+def measure(method: str, rows: Path, n: int, background: str, threads: int, turns: int) -> dict[str, Any]:
+    """Medians of several processes."""
+    runs = []
+    for _ in range(turns):
+        command = [sys.executable, __file__, "--method", method, "--rows", str(rows), "--threads", str(threads)]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        runs.append(json.loads(done.stdout.splitlines()[-1]))
+    timed = {key: statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s", "peak_mib")}
+    return {"method": method, "n": n, "background": background, "threads": threads, **runs[-1], **timed}
+
+
+def run_method(args: argparse.Namespace) -> dict[str, Any]:
+    threads = args.threads[0]
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
+    x: NDArray[np.float16] = np.load(args.rows)
+    search, is_sampled = METHODS[args.method](x, threads)
+    before = (time.perf_counter(), time.process_time())
+    lefts, rights = [], []
+    for left, right in search():
+        lefts.append(left)
+        rights.append(right)
+    wall, cpu = time.perf_counter() - before[0], time.process_time() - before[1]
+    left, right = np.concatenate(lefts), np.concatenate(rights)
+    factor, num_pairs = (10 if is_sampled else 1), None
+    if not is_sampled:
+        from scanner.search.forest import components
+
+        num_pairs = len(np.unique(left * len(x) + right))
+        np.save(args.rows.with_name(f"{args.method}-{threads}.npy"), components(len(x), left, right))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "wall_s": factor * wall, "cpu_s": factor * cpu, "peak_mib": peak, "num_pairs": num_pairs,
+        "is_extrapolated": is_sampled,
+    }  # fmt: skip
+
+
+def ours(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+    import torch
+
+    from scanner.search.join import ThresholdJoin
+
+    torch.mm(torch.ones(8, 8), torch.ones(8, 8))
+
+    def search() -> Found:
+        for block in ThresholdJoin(x=x, threshold=THRESHOLD, threads=threads).blocks():
+            yield block.left, block.right
+
+    return search, False
+
+
+def _ranges(index: Any, queries: NDArray[np.float32], first: int, step: int = 4096) -> Found:
+    radius = float(np.nextafter(np.float32(THRESHOLD), np.float32(0)))
+    for start in range(0, len(queries), step):
+        limits, _, found = index.range_search(queries[start : start + step], radius)
+        row = np.repeat(np.arange(len(limits) - 1, dtype=np.int64) + first + start, np.diff(limits.astype(np.int64)))
+        # Both ways: an index that probes few lists may find a pair from one side only.
+        other = row != found
+        yield np.minimum(row, found)[other], np.maximum(row, found)[other]
+
+
+def faiss_flat(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    rows, is_sampled = unit(x), len(x) >= SAMPLED_FROM
+
+    def search() -> Found:
+        index = faiss.IndexFlatIP(rows.shape[1])
+        index.add(rows)
+        if is_sampled:
+            yield from _ranges(index, rows[: len(rows) // 10], 0)
+        else:
+            yield from _ranges(index, rows, 0)
+
+    return search, is_sampled
+
+
+def ivf(num_probes: int) -> Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]:
+    def make(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+        import faiss
+
+        faiss.omp_set_num_threads(threads)
+        rows = unit(x)
+
+        def search() -> Found:
+            num_lists = int(4 * len(rows) ** 0.5)
+            index = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], num_lists, faiss.METRIC_INNER_PRODUCT)
+            index.cp.max_points_per_centroid = 64
+            index.train(rows)
+            index.add(rows)
+            index.nprobe = num_probes
+            yield from _ranges(index, rows, 0)
+
+        return search, False
+
+    return make
+
+
+def hnsw(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+    import faiss
+
+    faiss.omp_set_num_threads(threads)
+    rows = unit(x)
+
+    def search() -> Found:
+        index = faiss.IndexHNSWFlat(rows.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction, index.hnsw.efSearch = 40, 64
+        index.add(rows)
+        for start in range(0, len(rows), 8192):
+            similarity, found = index.search(rows[start : start + 8192], 64)
+            row = np.repeat(np.arange(start, start + len(found), dtype=np.int64), 64)
+            near = (similarity.ravel() >= THRESHOLD) & (found.ravel() != row)
+            yield np.minimum(row, found.ravel())[near], np.maximum(row, found.ravel())[near]
+
+    return search, False
+
+
+METHODS: dict[str, Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]] = {
+    "join": ours,
+    "faiss-flat": faiss_flat,
+    "faiss-ivf-2": ivf(2),
+    "faiss-ivf-4": ivf(4),
+    "faiss-ivf-8": ivf(8),
+    "faiss-hnsw": hnsw,
+}
+
+
+def unit(x: NDArray[np.float16]) -> NDArray[np.float32]:
+    from scanner.search.threshold import unit_rows
+
+    return unit_rows(x)
+
+
+def score(found: list[dict[str, Any]], work: Path) -> None:
+    """Link recall against the exact join, and ratios to it."""
+    exact = next((run for run in found if run["method"] == "join"), None)
+    if exact is None:
+        return
+    threads = exact["threads"]
+    truth = np.load(work / f"join-{threads}.npy")
+    needed = len(truth) - len(np.unique(truth))
+    for run in found:
+        labels = work / f"{run['method']}-{threads}.npy"
+        run["link_recall"] = (len(truth) - len(np.unique(np.load(labels)))) / needed if labels.is_file() else None
+        run["times_join_cpu"], run["times_join_wall"] = run["cpu_s"] / exact["cpu_s"], run["wall_s"] / exact["wall_s"]
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    first = found[0]
+    lines = [f"\n{first['background']}, n = {first['n']:,}, {first['threads']} threads"]
+    for run in found:
+        recall = f"{run['link_recall']:.5f}" if run.get("link_recall") is not None else "-"
+        lines.append(
+            f"{run['method']:>12}: {run['wall_s']:8.1f} s wall, {run['cpu_s']:8.1f} s CPU, {run['peak_mib']:6.0f} MiB, "
+            f"{run['num_pairs'] or 0:>11,} pairs, link recall {recall}, {run.get('times_join_wall', 1):6.2f} x join (wall)"
+            f"{', extrapolated' if run['is_extrapolated'] else ''}"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    packages = {name: version(name) for name in ("torch", "faiss-cpu", "numpy")}
+    return {"cores": os.cpu_count(), "cpu": capability, "python": platform.python_version(), **packages}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[50_000])
+    parser.add_argument("--backgrounds", nargs="+", choices=("isotropic", "clip"), default=["isotropic", "clip"])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=["join", "faiss-flat"])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--method", choices=tuple(METHODS), help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
