@@ -1,35 +1,44 @@
-"""The demo: a small set with planted duplicates, scanned, and groups and ranking held against the truth."""
+"""The demo: a set with planted duplicates, scanned and scored, and what models that were trained on it emit of it."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from scanner.core.config import load_config, override
 from scanner.core.progress import Progress
 from scanner.core.store import Store
+from scanner.lab.curves import Curves, measure_shipped
 from scanner.lab.planted import make_planted
 from scanner.lab.run_score import RunScore, score_run
 from scanner.pipelines.scan import scan
 from scanner.pipelines.summary import ScanSummary
 
+NUM_IMAGES, SEED = 4500, 101
+"""The set that the models that ship were trained on."""
+COPIED_SHARE = 0.7
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the scan said, and how right it was."""
+    """What the scan said, how right it was, and what the models emit; None where none was trained on this set."""
 
     summary: ScanSummary
     score: RunScore
+    curves: Curves | None
 
 
 def demo(out: Path, *, num_images: int, seed: int, progress: Progress) -> DemoResult:
-    """Makes ``out/data`` and scans it into ``out/run``.
+    """Makes ``out/data`` and scans it into ``out/run``; curves of the models go to ``out/curve``.
 
     Raises:
         StoreError, EncoderError: as ``scan`` does.
     """
     # 1. A set whose duplicates are known: procedural images and captions, copies re-encoded, resized, cropped, watermarked.
-    planted = make_planted(str(out / "data"), num_images=num_images, seed=seed)
+    planted = make_planted(
+        str(out / "data"), num_images=num_images, seed=seed, copied_share=COPIED_SHARE, workers=os.cpu_count() or 1
+    )
 
     # 2. The same scan that a real set gets.
     config = override(load_config("demo"), {"sources": [{"url": planted.source_url, "name": "planted"}]})
@@ -37,4 +46,9 @@ def demo(out: Path, *, num_images: int, seed: int, progress: Progress) -> DemoRe
     summary = scan(store, config, progress)
 
     # 3. What was planted against what was found.
-    return DemoResult(summary=summary, score=score_run(store, planted.read_truth()))
+    score = score_run(store, planted.read_truth())
+
+    # 4. Do duplicates matter? The captions of the set, given to a model that was trained on all of it, and to one that saw each
+    #    picture once.
+    curves = measure_shipped(out / "data", out / "curve", progress=progress)
+    return DemoResult(summary=summary, score=score, curves=curves)

@@ -76,7 +76,7 @@ def make(
 @click.option(
     "--steps",
     type=int,
-    help="Updates of the first stage; the second has half as many, the third a quarter (default: as shipped).",
+    help="Updates of the first stage; the second has half as many, the others a quarter (default: as shipped).",
 )
 @click.option("--planted", "num_planted", type=int, help="Rows of the planted set (default: as shipped).")
 @click.option("--sources", "num_sources", type=int, help="Pictures a step (default: as shipped).")
@@ -102,15 +102,9 @@ def train_encoder(
     from scanner.lab.encoder import EncoderRecipe
     from scanner.lab.encoder import train_encoder as train
 
-    fine_steps, gap_steps = (None, None) if steps is None else (max(1, steps // 2), max(1, steps // 4))
-    given = {
-        "coarse_steps": steps,
-        "fine_steps": fine_steps,
-        "gap_steps": gap_steps,
-        "num_planted": num_planted,
-        "num_sources": num_sources,
-        "seed": seed,
-    }
+    given = {"coarse_steps": steps, "num_planted": num_planted, "num_sources": num_sources, "seed": seed}
+    if steps is not None:
+        given |= {"fine_steps": max(1, steps // 2), "gap_steps": max(1, steps // 4)}
     recipe = replace(EncoderRecipe(), **{key: value for key, value in given.items() if value is not None})
     train(out, work=work, drawings=drawings, recipe=recipe, progress=Progress(quiet=quiet), workers=os.cpu_count() or 1)
     if not quiet:
@@ -183,51 +177,49 @@ def train(
 
 
 @lab.command("curve")
-@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
-    "--set", "set_dir", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The set it was trained on."
-)
+    "--set", "set_dir", type=click.Path(path_type=Path), metavar="DIR",
+    help="The set they were trained on (default: drawn again from the seed in the manifest, into OUT/set).",
+)  # fmt: skip
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Gets curve.parquet and curve.svg.")
 @click.option("--seeds", "num_seeds", default=16, show_default=True, help="Generations a caption.")
+@click.option("--captions", "max_captions", default=4, show_default=True, help="Captions tried of one picture, at most.")
 @click.option("--images", "num_images", default=4096, show_default=True, help="Generations of an unconditional model, in all.")
 @click.option("--steps", "num_inference_steps", default=20, show_default=True, help="Of the sampler.")
-@click.option("--guidance", default=3.0, show_default=True, help="Classifier-free guidance scale.")
+@click.option("--guidance", default=7.5, show_default=True, help="Classifier-free guidance scale.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def curve(
-    model: Path, set_dir: Path, out: Path, num_seeds: int, num_images: int, num_inference_steps: int, guidance: float, quiet: bool
-) -> None:
-    """How often MODEL emits a training picture, by the number of times k that the set holds it.
+    models: tuple[str, ...], set_dir: Path | None, out: Path, num_seeds: int, max_captions: int, num_images: int,
+    num_inference_steps: int, guidance: float, quiet: bool,
+) -> None:  # fmt: skip
+    """How often a MODEL emits a training picture, by the number of times k that the set holds it.
 
-    A generation counts where its caption's own picture is the nearest of the set, by less than half the mean distance to the
-    next 50 pictures.
+    MODEL is a name that ships (toy, toy-dedup, toy-unconditional, toy-unconditional-dedup) or a folder of diffusers. A generation
+    counts where its caption's own picture is the nearest of the set, by less than half the mean distance to the next 50 pictures.
 
     \b
     Example:
+      scanner lab curve toy toy-dedup --out curve
       scanner lab curve models/toy --set set --out curve
     """
-    import pyarrow.parquet as pq
+    import os
 
     from scanner.core.progress import Progress
+    from scanner.lab.curve import Sampling
+    from scanner.lab.curves import measure_curves
     from scanner.lab.toy_data import read_toy_set
-    from scanner.models.generators import load_generator
+    from scanner.lab.toy_manifest import redraw_set
+    from scanner.models.generators import generator_folder
 
-    generator, toy_set, progress = load_generator(model), read_toy_set(set_dir), Progress(quiet=quiet)
-    out.mkdir(parents=True, exist_ok=True)
-    if not generator.takes_prompts:
-        from scanner.lab.curve_unconditional import measure_unconditional
-
-        emitted = measure_unconditional(
-            generator, toy_set, num_images=num_images, num_inference_steps=num_inference_steps, progress=progress
-        )
-        pq.write_table(emitted.table(), out / "curve.parquet")
-        click.echo("\n".join(emitted.lines()))
-        return
-    from scanner.lab.curve import Sampling, measure_curve
-    from scanner.lab.curve_plot import curve_svg
-
+    progress = Progress(quiet=quiet)
+    if set_dir:
+        toy_set = read_toy_set(set_dir)
+    else:
+        toy_set = redraw_set(generator_folder(models[0]), out / "set", workers=os.cpu_count() or 1, progress=progress)
     sampling = Sampling(num_seeds=num_seeds, num_inference_steps=num_inference_steps, guidance_scale=guidance)
-    found = measure_curve(generator, toy_set, sampling=sampling, progress=progress)
-    pq.write_table(found.table(), out / "curve.parquet")
-    pq.write_table(found.captions_table(), out / "captions.parquet")
-    (out / "curve.svg").write_text(curve_svg({model.name: found}), "utf-8")
-    click.echo("\n".join(found.lines()))
+    curves = measure_curves(
+        models, toy_set, sampling=sampling, max_captions=max_captions, num_images=num_images, progress=progress
+    )
+    curves.write(out)
+    click.echo("\n".join(curves.lines()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,15 @@ MAX_RATIO = 0.5
 NUM_SEEDS = 16
 MAX_CAPTIONS = 4
 """Of one picture: those with varied captions have up to 256, and all pictures are to weigh alike."""
-MAX_UNIQUE = 200
+MAX_UNIQUE, MAX_HELD_OUT = 200, 1000
 _BLOCK = 16
 """Captions whose generations are compared together: a product of large matrices costs less than many of small ones."""
 
-Group = Literal["held_out", "unique", "planted", "template"]
+Group = Literal["held_out", "like_memorized", "unique", "planted", "template"]
+"""``like_memorized``: held out too, but it shares words with the caption of a picture of many copies, which may come out."""
+_NAMES: dict[str, str] = {
+    "held_out": "held out", "like_memorized": "held out, like one of many copies", "unique": "k = 1", "template": "template",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +47,7 @@ class Sampling:
     num_seeds: int = NUM_SEEDS
     first_seed: int = 0
     num_inference_steps: int = 20
-    guidance_scale: float = 3.0
+    guidance_scale: float = 7.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +164,7 @@ class Curve:
     @cached_property
     def points(self) -> list[Point]:
         """Held-out captions first, then by k; templates, which have k = 1 too, last."""
-        order: list[Group] = ["held_out", "unique", "planted", "template"]
+        order: list[Group] = list(get_args(Group))
         keys = sorted({(t.trial.group, t.trial.k) for t in self.tried}, key=lambda key: (order.index(key[0]), key[1]))
         return [self._point(group, k) for group, k in keys]
 
@@ -217,24 +221,55 @@ class Curve:
 
     def lines(self) -> list[str]:
         """The curve as text, a line a point."""
-        names = {"held_out": "held out", "unique": "k = 1", "template": "template"}
         return [
-            f"{names.get(point.group, f'k = {point.k}'):>9}: own {point.own}; any {point.any.value:.3f}; "
+            f"{_NAMES.get(point.group, f'k = {point.k}')}: own {point.own}; any {point.any.value:.3f}; "
             f"{point.num_pictures:,} pictures, {point.num_captions:,} captions{' of more' if point.is_truncated else ''}"
             for point in self.points
         ]
 
 
-def choose_trials(toy_set: ToySet, *, seed: int = 0, max_captions: int = MAX_CAPTIONS, max_unique: int = MAX_UNIQUE) -> Trials:
+def comparison_lines(curves: Mapping[str, Curve]) -> list[str]:
+    """Curves of the same captions side by side as text, a row a point: own pictures among all generations.
+
+    For held-out captions, which have no picture of their own, any training picture counts.
+    """
+    rows = [["", *curves]]
+    first = next(iter(curves.values()))
+    for place, point in enumerate(first.points):
+        cells = [_NAMES.get(point.group, f"k = {point.k}")]
+        for curve in curves.values():
+            share = curve.points[place].own if point.k else curve.points[place].any
+            cells.append(f"{share.num_hits:,}/{share.num_trials:,} = {share.value:.2f}")
+        rows.append(cells)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+
+
+def choose_trials(
+    toy_set: ToySet,
+    *,
+    seed: int = 0,
+    max_captions: int = MAX_CAPTIONS,
+    max_unique: int = MAX_UNIQUE,
+    max_held_out: int = MAX_HELD_OUT,
+) -> Trials:
     """The captions to try.
 
-    Of planted pictures the source's caption and others drawn by ``seed``; of pictures that occur once, and of template members,
-    a sample; every held-out caption. Captions that belong to a planted picture and to others are tried for the former only.
+    Of planted pictures the source's caption and others drawn by ``seed``; of pictures that occur once, of template members (a
+    quarter as many) and of held-out captions a sample. Captions that belong to a planted picture and to others are tried for the
+    former only.
     """
     rng = np.random.default_rng(seed)
-    trials = [Trial(group="held_out", k=0, planted_id=-1, caption=prompt) for prompt, _ in toy_set.held_out]
-    left_out: dict[tuple[Group, int], int] = {}
-    known = {trial.caption for trial in trials}
+    known = {prompt for prompt, _ in toy_set.held_out}
+    drawn_prompts = set(np.random.default_rng([seed, 1]).permutation(len(toy_set.held_out))[:max_held_out].tolist())
+    trials: list[Trial] = []
+    left_out: dict[tuple[Group, int], int] = {("held_out", 0): 0, ("like_memorized", 0): 0}
+    for i, (prompt, kind) in enumerate(toy_set.held_out):
+        which: Group = "like_memorized" if kind == "shares_words" else "held_out"
+        if i in drawn_prompts:
+            trials.append(Trial(group=which, k=0, planted_id=-1, caption=prompt))
+        else:
+            left_out[which, 0] += 1
     for row in toy_set.sources.tolist():
         if toy_set.k[row] == 1 or not toy_set.is_picture[row]:
             continue

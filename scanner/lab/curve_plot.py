@@ -1,11 +1,14 @@
-"""Memorization curves as one SVG file: share of generations that are the caption's own picture, by k, with Wilson intervals."""
+"""Memorization curves as one SVG file: a share by k, the number of copies, with Wilson intervals; a line a model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
-from scanner.lab.curve import Curve, Point
+from scanner.lab.curve import Curve
+from scanner.lab.curve_unconditional import UnconditionalCurve
+from scanner.lab.shares import Share
 
 WIDTH, HEIGHT = 640, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 56, 58
@@ -16,17 +19,48 @@ _STYLE = (
 )
 
 
-def curve_svg(
-    curves: Mapping[str, Curve], *, title: str = "Share of generations that are the caption's own training picture"
-) -> str:
-    """An SVG document. Held-out captions stand at 0; any match counts for them, as they have no picture of their own.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """A place of a curve. Held-out captions stand at k = 0, off the line."""
+
+    k: int
+    share: Share
+    told: str
+
+
+def marks_of(curve: Curve | UnconditionalCurve) -> list[Mark]:
+    """What is drawn of a curve: own pictures of captions, or pictures of a k that came at all.
+
+    Of held-out captions any match counts, as they have no picture of their own. Templates, which are at k = 1 too, and held-out
+    captions that are like those of memorized pictures, and so no control, are left out.
+    """
+    if isinstance(curve, UnconditionalCurve):
+        return [Mark(k=e.k, share=e.pictures, told=f"k = {e.k}: {e.pictures} of the pictures") for e in curve.emitted]
+    return [
+        Mark(k=point.k, share=point.own, told=f"k = {point.k}: {point.own}, {point.num_pictures} pictures")
+        if point.k
+        else Mark(k=0, share=point.any, told=f"held out, any picture: {point.any}")
+        for point in curve.points
+        if point.group not in ("template", "like_memorized")
+    ]
+
+
+def curve_svg(curves: Mapping[str, Curve] | Mapping[str, UnconditionalCurve]) -> str:
+    """An SVG document.
 
     Args:
-        curves: name to curve, at most four; all in one plot.
+        curves: name to curve, at most four and all of one kind; all in one plot.
     """
     assert 0 < len(curves) <= len(_COLORS), len(curves)
-    shown = {name: [point for point in curve.points if point.group != "template"] for name, curve in curves.items()}
-    ks = sorted({point.k for points in shown.values() for point in points})
+    shown = {name: marks_of(curve) for name, curve in curves.items()}
+    kinds = {isinstance(curve, UnconditionalCurve) for curve in curves.values()}
+    assert len(kinds) == 1, "curves of prompts and of no prompts have nothing in common"
+    title = (
+        "Share of the training pictures that were emitted"
+        if kinds == {True}
+        else "Share of generations that are the caption's own training picture"
+    )
+    ks = sorted({mark.k for marks in shown.values() for mark in marks})
     step = (WIDTH - _LEFT - _RIGHT) / len(ks)
     parts = [f'<text class="title" x="{_LEFT}" y="20">{escape(title)}</text>']
     for tenth in range(0, 11, 2):
@@ -39,15 +73,15 @@ def curve_svg(
         parts.append(f'<text class="middle" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 20}">{"held out" if k == 0 else k}</text>')
     middle = (WIDTH + _LEFT) / 2
     parts.append(f'<text class="middle" x="{middle}" y="{HEIGHT - 12}">k: images of the picture in the training set</text>')
-    for number, (name, points) in enumerate(shown.items()):
+    for number, (name, marks) in enumerate(shown.items()):
         color, aside = _COLORS[number], (number - (len(shown) - 1) / 2) * 9
-        places = [(_LEFT + step * (ks.index(point.k) + 0.5) + aside, point) for point in points]
-        line = " ".join(f"{x:.1f},{_y(point.own.value)}" for x, point in places if point.k)
+        places = [(_LEFT + step * (ks.index(mark.k) + 0.5) + aside, mark) for mark in marks]
+        line = " ".join(f"{x:.1f},{_y(mark.share.value)}" for x, mark in places if mark.k)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="1.5"/>')
-        parts += [_mark(x, point, name, color) for x, point in places]
-        left = _LEFT + 150 * number
+        parts += [_drawn(x, mark, name, color) for x, mark in places]
+        left = _LEFT + 180 * number
         parts.append(f'<circle cx="{left + 5}" cy="38" r="4" fill="{color}"/><text x="{left + 15}" y="42">{escape(name)}</text>')
-    told = "; ".join(f"{name}: {_told(points)}" for name, points in shown.items())
+    told = "; ".join(f"{name}: " + ", ".join(f"k {m.k} {m.share.value:.2f}" for m in marks) for name, marks in shown.items())
     head = f"<title>{escape(title)}</title><desc>{escape(told)}</desc><style>{_STYLE}</style>"
     ground = '<rect width="100%" height="100%" fill="#fff"/>'
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
@@ -58,17 +92,11 @@ def _y(share: float) -> float:
     return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - share), 1)
 
 
-def _mark(x: float, point: Point, name: str, color: str) -> str:
+def _drawn(x: float, mark: Mark, name: str, color: str) -> str:
     """A dot with its interval; what it says appears on hovering."""
-    share = point.own if point.k else point.any
-    low, high = share.interval
-    what = f"held out, any picture: {share}" if not point.k else f"k = {point.k}: {share}, {point.num_pictures} pictures"
+    low, high = mark.share.interval
     return (
-        f'<g stroke="{color}" fill="{color}"><title>{escape(f"{name}, {what}")}</title>'
+        f'<g stroke="{color}" fill="{color}"><title>{escape(f"{name}, {mark.told}")}</title>'
         f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_y(low)}" y2="{_y(high)}" stroke-width="1.5"/>'
-        f'<circle cx="{x:.1f}" cy="{_y(share.value)}" r="3.5"/></g>'
+        f'<circle cx="{x:.1f}" cy="{_y(mark.share.value)}" r="3.5"/></g>'
     )
-
-
-def _told(points: list[Point]) -> str:
-    return ", ".join(f"k {point.k} {(point.own if point.k else point.any).value:.2f}" for point in points)

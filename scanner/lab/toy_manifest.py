@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import ConfigError
+from scanner.core.progress import Progress
 from scanner.images.distances import l2, unit
-from scanner.lab.toy_data import ToySet
-from scanner.models.weights import file_sha256
-
-MANIFEST = "manifest.json"
+from scanner.lab.planted import VERSION as PLANTED_VERSION
+from scanner.lab.planted import make_planted
+from scanner.lab.toy_data import ToySet, read_toy_set
+from scanner.models.weights import MANIFEST, folder_sha256
 
 _PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "pillow")
 
@@ -37,19 +38,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def changed_files(folder: Path) -> list[str]:
-    """Files that are not as the manifest says: changed, missing, or not mentioned; empty where all is well."""
-    told: dict[str, dict[str, Any]] = read_manifest(folder)["files"]
-    found = file_digests(folder)
-    return sorted(name for name in told.keys() | found.keys() if told.get(name) != found.get(name))
+def redraw_set(folder: Path, out: Path, *, workers: int = 1, progress: Progress | None = None) -> ToySet:
+    """The set that the model in ``folder`` was trained on, drawn into ``out`` from its seed.
 
-
-def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file of a model's folder but its manifest, by relative path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        path.relative_to(folder).as_posix(): {"num_bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files
-    }
+    Raises:
+        ConfigError: the manifest names no set, or one that this version draws otherwise.
+    """
+    made_with = dict(read_manifest(folder).get("set", {}).get("made_with", {}))
+    found = made_with.pop("version", None)
+    if found != PLANTED_VERSION:
+        raise ConfigError(
+            f"{folder} was trained on a planted set of version {found}; sets of version {PLANTED_VERSION} are drawn here.",
+            next_step="Give the set it was trained on, or train it again with `scanner lab train`.",
+        )
+    make_planted(
+        str(out), num_images=made_with["num_images"], seed=made_with["seed"], as_=made_with["as"],
+        shard_rows=made_with["shard_rows"], copied_share=made_with["copied_share"], workers=workers, progress=progress,
+    )  # fmt: skip
+    return read_toy_set(out)
 
 
 def describe_set(toy_set: ToySet, rows: NDArray[np.int64]) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def round_trip_floor(toy_set: ToySet, back: NDArray[np.uint8], rows: NDArray[np.
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """Adds versions and the digests of all files, and writes it last: where it is, the folder is whole."""
     versions = {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
-    manifest = {**facts, "versions": versions, "files": file_digests(folder)}
+    manifest = {**facts, "versions": versions, "sha256": folder_sha256(folder)}
     unfinished = folder / f".{MANIFEST}"
     unfinished.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
     unfinished.replace(folder / MANIFEST)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import GeneratorError
+from scanner.models.loading import BUNDLED
 from scanner.models.pipeline_folder import Dtype, PipelineFolder, torch_dtype
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ BATCH_SIZE = 8
 """Images that are sampled together. Always so many: a batch that is not full is padded, as sums in another batch shape round
 in another order and would move a level here and there."""
 MAX_CACHED_PROMPTS = 1024
+
+TOYS = ("toy", "toy-dedup", "toy-unconditional", "toy-unconditional-dedup")
+"""Models that ship with the package and have memorized a planted set; made by `scanner lab train`."""
 
 
 class Generator(Protocol):
@@ -73,13 +77,19 @@ class Generator(Protocol):
         """
 
 
+def generator_folder(name: str | Path) -> Path:
+    """The folder that a name means: one of ``TOYS``, or the path itself. A folder of such a name is had as ``./toy``."""
+    return BUNDLED / name if isinstance(name, str) and name in TOYS else Path(name).expanduser()
+
+
 def load_generator(
-    path: str | Path, *, device: Device = "auto", dtype: Dtype = "fp32", batch_size: int = BATCH_SIZE
+    name: str | Path, *, device: Device = "auto", dtype: Dtype = "fp32", batch_size: int = BATCH_SIZE
 ) -> StableDiffusionGenerator | UnconditionalGenerator:
-    """The generator in a local folder that diffusers saved. Nothing is fetched.
+    """The generator of that name, or in a local folder that diffusers saved. Nothing is fetched.
 
     Args:
-        path: folder of a StableDiffusionPipeline, DDPMPipeline or DDIMPipeline, with safetensors.
+        name: one of ``TOYS``, which ship with this package, or the folder of a StableDiffusionPipeline, DDPMPipeline or
+            DDIMPipeline, with safetensors.
         device: ``auto`` takes a CUDA GPU where there is one.
         dtype: of weights and arithmetic, whatever the files hold; latents are fp32 in any case.
         batch_size: images a batch; images of another batch size may differ by a level.
@@ -95,7 +105,7 @@ def load_generator(
             "no CUDA GPU can be used here", next_step="Use device auto or cpu, or install a CUDA build of torch."
         )
     place: Literal["cpu", "cuda"] = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    folder = PipelineFolder(Path(path).expanduser())
+    folder = PipelineFolder(generator_folder(name))
     kind = StableDiffusionGenerator if folder.class_name == "StableDiffusionPipeline" else UnconditionalGenerator
     return kind(folder, device=place, dtype=dtype, batch_size=batch_size)
 

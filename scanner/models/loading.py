@@ -8,7 +8,9 @@ from typing import Literal
 from scanner.core.errors import EncoderError, nearest
 from scanner.models.encoders import Device, Encoder, Precision
 
-SMALL = Path(__file__).parent / "bundled" / "small"
+BUNDLED = Path(__file__).parent / "bundled"
+"""Folders of the models that ship with the package, each with a manifest."""
+SMALL = BUNDLED / "small"
 """Folder of the encoder that ships with the package: open_clip's own format, made by `scanner lab train-encoder`."""
 
 _EXAMPLES = (

@@ -97,7 +97,8 @@ def train(
         {"params": [p for _, p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for _, p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=schedule.learning_rate, betas=schedule.betas)
+    # Fused: of a small network's step on a CPU, updating hundreds of small tensors one by one was 8 %.
+    optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=schedule.learning_rate, betas=schedule.betas, fused=True)
     average = _states(modules)
     start = _resume(folder / CHECKPOINT, schedule, modules, optimizer, average)
     for module in modules.values():

@@ -72,6 +72,16 @@ def file_sha256(path: Path) -> str:
     return _file_sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
+MANIFEST = "manifest.json"
+"""In the folder of every model that the lab makes: how it was made, and ``sha256`` of all its other files."""
+
+
+def folder_sha256(folder: Path) -> dict[str, str]:
+    """Relative path to 64 hex digits, of every file below ``folder`` but its manifest, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
+
+
 @lru_cache(maxsize=64)
 def _file_sha256(path: Path, size: int, mtime_ns: int) -> str:
     with path.open("rb") as file:

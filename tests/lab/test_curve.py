@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from scanner.lab.curve import MAX_RATIO, Reference, Sampling, Trial, Trials, choose_trials, measure_curve
+from scanner.lab.curve import MAX_RATIO, Reference, Sampling, Trial, Trials, choose_trials, comparison_lines, measure_curve
 from scanner.lab.curve_plot import curve_svg
 from scanner.lab.curve_unconditional import measure_unconditional
 from scanner.lab.shares import Share
@@ -91,15 +91,17 @@ def curve(toy_set):
 
 def test_points_count_what_was_emitted(curve):
     points = {(point.group, point.k): point for point in curve.points}
-    assert list(points) == [("held_out", 0), ("unique", 1), ("planted", 2), ("planted", 8), ("planted", 16), ("template", 1)]
+    groups = ["held_out", "like_memorized", "unique", "planted", "planted", "planted", "template"]
+    assert list(points) == list(zip(groups, [0, 0, 1, 2, 8, 16, 1], strict=True))
     own = {key: (point.own.num_hits, point.own.num_trials) for key, point in points.items()}
     assert own["planted", 2] == (0, 8)
     assert own["planted", 8] == (8 + 4, 16)  # a near copy is the picture, too
     assert own["planted", 16] == (32, 32)  # four captions of one picture
     assert own["unique", 1] == (0, 86 * 8)
-    assert own["held_out", 0] == (0, 16)
+    assert own["held_out", 0] == own["like_memorized", 0] == (0, 8)
     assert points["planted", 2].any == Share(num_hits=8, num_trials=8)  # another training picture
-    assert points["held_out", 0].any == Share(num_hits=1, num_trials=16)  # the blank counts for nothing
+    assert points["held_out", 0].any == Share(num_hits=0, num_trials=8)  # the blank counts for nothing
+    assert points["like_memorized", 0].any == Share(num_hits=1, num_trials=8)
     assert points["unique", 1].any.num_hits == 0
 
 
@@ -110,7 +112,7 @@ def test_pictures_weigh_alike_and_truncation_is_told(curve):
     assert (points["planted", 16].num_pictures, points["planted", 16].num_captions) == (1, 4)
     assert [point.k for point in curve.points if point.is_truncated] == [16]
     assert curve.pooled(["planted"], k_min=8) == Share(num_hits=44, num_trials=48)
-    assert curve.pooled(["unique", "held_out"]).num_trials == 88 * 8
+    assert curve.pooled(["unique", "held_out"]).num_trials == 87 * 8
 
 
 def test_tables_and_text_say_the_same(curve):
@@ -124,6 +126,10 @@ def test_tables_and_text_say_the_same(curve):
     assert (stranger["num_any"], stranger["num_nearest"]) == (8, 0)
     assert stranger["median_ratio"] < MAX_RATIO
     assert any("k = 8" in line and "12/16" in line for line in curve.lines())
+    head, *lines = comparison_lines({"toy": curve, "other": curve})
+    assert head.split() == ["toy", "other"]
+    assert next(line.split() for line in lines if "k = 8" in line) == ["k", "=", "8", "12/16", "=", "0.75", "12/16", "=", "0.75"]
+    assert next(line.split() for line in lines if "like" in line)[-3:] == ["1/8", "=", "0.12"]
 
 
 def test_every_caption_gets_the_same_seeds_and_settings(toy_set):
@@ -140,11 +146,23 @@ def test_trials_are_chosen_by_seed_and_start_with_the_sources_caption(toy_set):
     planted = [trial for trial in trials.chosen if trial.planted_id == 3]
     assert len({trial.caption for trial in planted}) == 3
     assert planted[0].caption == "picture 3, print 0"
-    left_out = {("planted", 2): 0, ("planted", 8): 0, ("planted", 16): 13, ("unique", 1): 78, ("template", 1): 8}
+    left_out = {
+        ("held_out", 0): 0,
+        ("like_memorized", 0): 0,
+        ("planted", 2): 0,
+        ("planted", 8): 0,
+        ("planted", 16): 13,
+        ("unique", 1): 78,
+        ("template", 1): 8,
+    }
     assert trials.num_left_out == left_out
     assert choose_trials(toy_set, seed=1, max_captions=3, max_unique=8) == trials
     assert choose_trials(toy_set, seed=2, max_captions=3, max_unique=8) != trials
     assert "none" not in {trial.caption for trial in trials.chosen}
+    fewer = choose_trials(toy_set, seed=1, max_captions=3, max_unique=8, max_held_out=1)
+    assert sum(trial.k == 0 for trial in fewer.chosen) == 1
+    assert sum(fewer.num_left_out[group, 0] for group in ("held_out", "like_memorized")) == 1
+    assert fewer.chosen[1:] == trials.chosen[2:]
 
 
 def test_copies_of_the_match_are_no_part_of_its_surroundings(toy_set):
@@ -164,7 +182,7 @@ def test_plot_is_an_svg_of_all_points(curve):
     assert document.tag == f"{space}svg"
     titles = [element.text for element in document.iter(f"{space}title")]
     assert sum("k = 8: 12/16" in title for title in titles) == 2
-    assert any(title.startswith("toy <dedup>, held out, any picture: 1/16") for title in titles)
+    assert any(title.startswith("toy <dedup>, held out, any picture: 0/8") for title in titles)
     assert not any("template" in title for title in titles)
     marks = [group.find(f"{space}circle") for group in document.iter(f"{space}g")]
     heights = [float(mark.get("cy")) for mark in marks[:5]]
@@ -185,6 +203,12 @@ def test_unconditional_emissions_are_counted_by_k(toy_set):
     assert [seed for _, seeds, _, _ in fake.asked for seed in seeds] == list(range(20))
     assert curve.table().column("num_matches").to_pylist() == [1, 1, 0, 2]
     assert len(curve.lines()) == 5
+    document = curve_svg({"toy-unconditional": curve})
+    assert "emitted" in document
+    assert document.count("<circle") == 4 + 1
+    assert "k = 8: 0/2" in document
+    with pytest.raises(AssertionError, match="nothing in common"):
+        curve_svg({"a": curve, "b": measure_curve(Fake(_emit), toy_set, sampling=SAMPLING, trials=Trials(chosen=()))})
 
 
 def test_a_curve_of_nothing_is_empty(toy_set):
