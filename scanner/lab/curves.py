@@ -17,7 +17,7 @@ from scanner.lab.toy_manifest import read_manifest
 from scanner.models.generators import generator_folder, load_generator
 
 MAX_MODELS = 4
-SAMPLE = Sampling(num_seeds=2)
+SAMPLE = Sampling(num_seeds=2, num_inference_steps=10)
 SAMPLE_UNIQUE, SAMPLE_HELD_OUT = 24, 24
 """What the demo tries: one caption of every planted picture, and so many of the others."""
 

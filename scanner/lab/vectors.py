@@ -67,7 +67,8 @@ class PlantedVectors:
 
     @cached_property
     def _mean(self) -> NDArray[np.float32]:
-        return _unit(_normal(np.random.default_rng([self.seed, 1]), 1, self.d))[0]
+        mean: NDArray[np.float32] = _unit(_normal(np.random.default_rng([self.seed, 1]), 1, self.d))[0]
+        return mean
 
     @cached_property
     def _centres(self) -> NDArray[np.float32]:
@@ -77,10 +78,10 @@ class PlantedVectors:
         noise = _unit(_normal(rng, m, self.d))
         if self.background == "isotropic":
             return noise
-        noise -= np.outer(noise @ self._mean, self._mean)
+        noise -= (noise @ self._mean)[:, None] * self._mean
         share = rng.uniform(*MEAN_SHARES, (m, 1)).astype(np.float32)
-        rows: NDArray[np.float32] = np.sqrt(share) * self._mean + np.sqrt(1 - share) * _unit(noise)
-        return rows
+        along, across = np.sqrt(share), np.sqrt(1 - share)
+        return (along * self._mean + across * _unit(noise)).astype(np.float32)
 
     def chunks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """First row and unit rows float32 (at most 65,536, d) of each chunk."""
@@ -122,5 +123,6 @@ def _group_size(law: Law, rng: np.random.Generator) -> int:
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of norm 1."""
-    unit: NDArray[np.float32] = x / np.linalg.norm(x, axis=1, keepdims=True).astype(np.float32)
+    lengths = np.sqrt(np.einsum("nd,nd->n", x, x))
+    unit: NDArray[np.float32] = np.divide(x, lengths[:, None], dtype=np.float32)
     return unit
