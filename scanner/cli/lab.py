@@ -76,7 +76,7 @@ def make(
 @click.option(
     "--steps",
     type=int,
-    help="Updates of the first stage; the second has half as many, the others a quarter (default: as shipped).",
+    help="Updates of the first stage; the second has half as many, the third a quarter (default: as shipped).",
 )
 @click.option("--planted", "num_planted", type=int, help="Rows of the planted set (default: as shipped).")
 @click.option("--sources", "num_sources", type=int, help="Pictures a step (default: as shipped).")

@@ -32,7 +32,7 @@ SECONDS_A_PRODUCT = 2.5e-11
 SECONDS_A_BOUND = 3e-10
 SECONDS_A_CHECK = 6e-7
 """Of one multiplication and addition in fp32, of looking at one bound, and of fetching two rows and computing their cosine:
-rough, of one AVX2 core. They only weigh widths against one another."""
+the first two rough, of one busy AVX2 core, the last assumed. They only weigh widths against one another."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

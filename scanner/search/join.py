@@ -4,7 +4,7 @@ Most pairs of a large set are far below the threshold, and a bound of a few doze
 is computed in full. The result is that of an fp32 brute force; no pair is ever lost, only more or fewer are computed.
 
 Rows are put in an order in which like ones lie together, so that the pairs of a large group fall into few tiles, where a product
-of the rows concerned costs a fiftieth of fetching them pair by pair.
+of the rows concerned costs far less than fetching them pair by pair.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import local
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ STRIP_TILES = 4
 """Tiles of one task, next to one another: what a thread does before it reports."""
 NUM_PIVOTS = 256
 DENSE = 24
-"""Up to so many entries of a product for each candidate, multiplying all rows concerned is cheaper than fetching pairs."""
+"""Up to so many entries of a product a candidate all rows concerned are multiplied, else pairs are fetched; assumed."""
 CHECK_ROWS = 8192
 """Pairs fetched at once: 32 MiB of rows at d = 512."""
 BF16_ROUNDING = 2**-7
@@ -77,13 +77,6 @@ class _Side:
 
 
 @dataclass(kw_only=True)
-class _Tally:
-    num_compared: int = 0
-    num_candidates: int = 0
-    num_pairs: int = 0
-
-
-@dataclass(kw_only=True)
 class ThresholdJoin:
     """A join that is set up and can be run once: ``blocks`` yields the pairs, ``stats`` says how it went.
 
@@ -110,7 +103,7 @@ class ThresholdJoin:
     memory_bytes: int = 4 * 2**30
     seed: int = 0
     width: int | None = None
-    _tally: _Tally = field(default_factory=_Tally, init=False)
+    stats: JoinStats = field(init=False)
 
     def __post_init__(self) -> None:
         import torch
@@ -122,6 +115,7 @@ class ThresholdJoin:
         self._rotation = fit_rotation(max(sets, key=len), self.threshold, seed=self.seed, width=self.width)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         rounding = BF16_ROUNDING if self.precision == "bf16" else ROUNDING
+        self.stats = JoinStats(width=self._rotation.width, precision=self.precision)
         self._cut = _rounded_down(float(self._radius) - rounding, dtype)
         pivots = None
         budget = self.memory_bytes // 2
@@ -134,15 +128,6 @@ class ThresholdJoin:
             "exact join: %s rows of %d, similarity >= %g, %s bounds of %d numbers (%.2g of the pairs need more), %d threads",
             " x ".join(f"{len(rows):,}" for rows in sets), self.x.shape[1], self.threshold, self.precision, self._rotation.width,
             self._rotation.candidate_share, self.threads,
-        )  # fmt: skip
-
-    @property
-    def stats(self) -> JoinStats:
-        """Of what was done so far."""
-        tally = self._tally
-        return JoinStats(
-            width=self._rotation.width, precision=self.precision, num_compared=tally.num_compared,
-            num_candidates=tally.num_candidates, num_pairs=tally.num_pairs,
         )  # fmt: skip
 
     def blocks(self, *, on_tile: Callable[[int], None] | None = None) -> Iterator[PairBlock]:
@@ -172,9 +157,12 @@ class ThresholdJoin:
         self, done: tuple[int, Future[tuple[PairBlock, int]]], on_tile: Callable[[int], None] | None
     ) -> Iterator[PairBlock]:
         block, num_candidates = done[1].result()
-        self._tally.num_compared += done[0]
-        self._tally.num_candidates += num_candidates
-        self._tally.num_pairs += len(block)
+        self.stats = replace(
+            self.stats,
+            num_compared=self.stats.num_compared + done[0],
+            num_candidates=self.stats.num_candidates + num_candidates,
+            num_pairs=self.stats.num_pairs + len(block),
+        )
         if on_tile:
             on_tile(done[0])
         if len(block):
@@ -233,11 +221,12 @@ def join_pairs(x: FloatRows, threshold: float, *, on_tile: Callable[[int], None]
 def estimate_memory(n: int, d: int, *, m: int = 0, threads: int | None = None, memory_bytes: int = 4 * 2**30) -> int:
     """Upper estimate of the bytes that a join of n rows (and m others) of d numbers holds beside them."""
     threads = threads or os.cpu_count() or 1
-    bounds = 4 * (n + m) * min(d, 768)
+    bounds = 8 * (n + m) * min(d, 768)  # twice, while they are put in order
     unit = min(4 * (n + m) * d, memory_bytes // 2)
     tile = TILE_ROWS * TILE_COLUMNS
-    worker = 5 * tile + STRIP_TILES * tile * 40 + 8 * CHECK_ROWS * d
-    return bounds + unit + 16 * (n + m) + threads * worker
+    worker = 5 * tile + tile * 80 + STRIP_TILES * tile * 40 + 8 * CHECK_ROWS * d
+    waiting = (2 * threads + 1) * STRIP_TILES * tile * 20
+    return bounds + unit + 16 * (n + m) + threads * worker + waiting
 
 
 def _lay_out(
