@@ -112,9 +112,11 @@ class ThresholdJoin:
         self.threads = self.threads or os.cpu_count() or 1
         self.precision = ("bf16" if cpu_computes_bf16() else "fp32") if self.precision == "auto" else self.precision
         sets = [self.x] if self.y is None else [self.x, self.y]
-        self._rotation = fit_rotation(max(sets, key=len), self.threshold, seed=self.seed, width=self.width)
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         rounding = BF16_ROUNDING if self.precision == "bf16" else ROUNDING
+        self._rotation = fit_rotation(
+            max(sets, key=len), self.threshold, seed=self.seed, width=self.width, precision=self.precision, rounding=rounding
+        )
         self.stats = JoinStats(width=self._rotation.width, precision=self.precision)
         self._cut = _rounded_down(float(self._radius) - rounding, dtype)
         pivots = None
@@ -270,7 +272,10 @@ def _at_least(state: local, rows: torch.Tensor, columns: torch.Tensor, cut: floa
     if rows.dtype == torch.float32:
         np.greater_equal(products.numpy().reshape(-1), np.float32(cut), out=mask)
     else:
-        torch.ge(products.reshape(-1), cut, out=torch.from_numpy(mask))
+        # The cut is positive, and positive bf16 numbers are in the order of their bits; negative ones have the sign bit and lie
+        # below. Comparing integers takes a twentieth of the time.
+        bits = products.view(torch.int16).numpy().reshape(-1)
+        np.greater_equal(bits, np.int16(torch.tensor(cut, dtype=torch.bfloat16).view(torch.int16)), out=mask)
     return np.flatnonzero(mask)
 
 
