@@ -66,7 +66,13 @@ class Rotation:
 
 
 def fit_rotation(
-    x: FloatRows, threshold: float, *, seed: int = 0, width: int | None = None, precision: str = "fp32", rounding: float = ROUNDING
+    x: FloatRows,
+    threshold: float,
+    *,
+    seed: int = 0,
+    width: int | None = None,
+    precision: str = "fp32",
+    rounding: float = ROUNDING,
 ) -> Rotation:
     """Principal axes (about the origin) of a seeded sample, and the width that a pilot on sampled pairs finds cheapest.
 

@@ -10,16 +10,17 @@ from search.oracle import TIE, check_against_oracle, collect, planted
 
 from scanner.core.errors import ConfigError
 from scanner.lab.vectors import PlantedVectors
-from scanner.search import join
+from scanner.search import tiles as tiles_module
 from scanner.search.bounds import ROUNDING, fit_rotation
-from scanner.search.join import BF16_ROUNDING, ThresholdJoin, estimate_memory, join_pairs
+from scanner.search.join import ThresholdJoin, estimate_memory, join_pairs
 from scanner.search.threshold import threshold_pairs, unit_rows
+from scanner.search.tiles import BF16_ROUNDING
 
 
 @pytest.fixture(params=[(512, 2048, 4), (7, 16, 1), (64, 33, 3)], ids=lambda sizes: "x".join(map(str, sizes)))
 def tiles(request, monkeypatch):
     for name, value in zip(("TILE_ROWS", "TILE_COLUMNS", "STRIP_TILES"), request.param, strict=True):
-        monkeypatch.setattr(join, name, value)
+        monkeypatch.setattr(tiles_module, name, value)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -104,12 +105,12 @@ def test_rows_at_the_threshold_and_rows_without_direction():
 
 def test_blocks_come_in_one_order_and_stay_small(monkeypatch):
     x = np.tile(np.array([[0.6, 0.8]], dtype=np.float32), (900, 1))
-    monkeypatch.setattr(join, "TILE_ROWS", 32)
-    monkeypatch.setattr(join, "TILE_COLUMNS", 64)
+    monkeypatch.setattr(tiles_module, "TILE_ROWS", 32)
+    monkeypatch.setattr(tiles_module, "TILE_COLUMNS", 64)
     first, second = ([block.left.tolist() for block in join_pairs(x, 0.9)] for _ in range(2))
     assert first == second
     assert sum(map(len, first)) == 900 * 899 // 2
-    assert max(map(len, first)) <= 32 * 64 * join.STRIP_TILES
+    assert max(map(len, first)) <= 32 * 64 * tiles_module.STRIP_TILES
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
