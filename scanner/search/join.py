@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, RowReader, UnitRows, in_order, joined, similarities
+from scanner.search.tiles import Bounds, GivenRows, RowReader, UnitRows, in_order, joined
 
 if TYPE_CHECKING:
     import torch
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("scanner")
 
 NUM_PIVOTS = 256
-BLOCK_BYTES = 1 << 26
-"""Of unit rows in fp32, prepared at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,18 +154,16 @@ class ThresholdJoin:
         found: list[PairBlock] = []
         num_candidates = 0
         for first in range(start, stop, tiles.TILE_COLUMNS):
-            i, j = self._bounds.candidates(rows, right.bounds[first : min(first + tiles.TILE_COLUMNS, stop)])
-            i, j = i + row, j + first
-            if self.y is None and first < row + len(rows):
-                above = i < j
-                i, j = i[above], j[above]
-            if not len(i):
-                continue
-            num_candidates += len(i)
-            similarity = similarities(left.rows, right.rows, i, j)
-            near = similarity >= self._bounds.radius
-            if near.any():
-                found.append(PairBlock(left=i[near], right=j[near], similarity=similarity[near]))
+            tile = self._bounds.pairs(
+                rows,
+                right.bounds[first : min(first + tiles.TILE_COLUMNS, stop)],
+                lambda at: left.rows.take(at + row),
+                lambda at, first=first: right.rows.take(at + first),  # type: ignore[misc]
+                offset=first - row if self.y is None else None,
+            )
+            num_candidates += tile.num_candidates
+            if len(tile.row):
+                found.append(PairBlock(left=tile.row + row, right=tile.column + first, similarity=tile.similarity))
         places = joined(found)
         i, j = left.order[places.left], right.order[places.right]
         if self.y is None:
@@ -188,7 +184,7 @@ def estimate_memory(n: int, d: int, *, m: int = 0, threads: int | None = None, m
     tile = tiles.TILE_ROWS * tiles.TILE_COLUMNS
     worker = 5 * tile + tile * 80 + tiles.STRIP_TILES * tile * 40 + 8 * tiles.CHECK_ROWS * d
     waiting = (2 * threads + 1) * tiles.STRIP_TILES * tile * 20
-    return bounds + unit + 16 * (n + m) + threads * max(worker, 2 * BLOCK_BYTES) + waiting
+    return bounds + unit + 16 * (n + m) + threads * max(worker, 2 * tiles.BLOCK_BYTES) + waiting
 
 
 def _lay_out(
@@ -217,18 +213,11 @@ def _lay_out(
         if pivots.shape[1]:
             nearest[start : start + step] = torch.mm(block[:, :-1].float(), pivots).argmax(dim=1).numpy()
 
-    step = max(1, BLOCK_BYTES // (4 * d))
+    step = max(1, tiles.BLOCK_BYTES // (4 * d))
     for _ in in_order(range(0, n, step), prepare, threads):
         pass
     order = np.argsort(nearest, kind="stable")
     rows: RowReader = GivenRows(x, order)
     if 4 * n * d <= budget:
-        unit = np.empty((n, d), np.float32)
-
-        def widen(start: int) -> None:
-            unit[start : start + step] = unit_rows(x[order[start : start + step]])
-
-        for _ in in_order(range(0, n, step), widen, threads):
-            pass
-        rows = UnitRows(unit)
+        rows = UnitRows.of(x, order, threads=threads)
     return _Side(order=order, bounds=found[torch.from_numpy(order)], rows=rows), pivots

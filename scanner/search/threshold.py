@@ -68,15 +68,24 @@ def unit_rows(x: FloatRows) -> NDArray[np.float32]:
     Half-precision storage moves a norm by up to 5e-4, more than the gap between two thresholds that matter, so rows are
     scaled after they are widened. A row that is zero or not finite has no direction: it becomes zero and matches nothing.
     """
-    rows = np.array(x, dtype=np.float32, order="C")
+    rows = _widened(np.asarray(x, np.float16)) if x.dtype == np.float16 else np.array(x, dtype=np.float32, order="C")
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("nd,nd->n", rows, rows))
+        norms = np.sqrt(np.vecdot(rows, rows))
     usable = np.isfinite(norms) & (norms > 0)
     if usable.all():
         rows /= norms[:, None]
     else:
         rows[~usable] = 0
         rows[usable] /= norms[usable, None]
+    return rows
+
+
+def _widened(x: NDArray[np.float16]) -> NDArray[np.float32]:
+    """float16 to float32 by torch, which takes a seventh of numpy's time for it."""
+    import torch
+
+    # torch would warn of an array that it may not write.
+    rows: NDArray[np.float32] = torch.from_numpy(np.array(x, order="C")).float().numpy()
     return rows
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import local
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ DENSE = 24
 a pair against 12 ns an entry (one AVX-512 core, d = 512)."""
 CHECK_ROWS = 8192
 """Pairs fetched at once: 32 MiB of rows at d = 512."""
+BLOCK_BYTES = 1 << 26
+"""Of unit rows in fp32, prepared at once by one thread."""
 BF16_ROUNDING = 2**-7
 """Of the inner product of two vectors of norm 1, their numbers and the result rounded to bf16: 2 x 2^-9, and 2^-9 of the
 result, with as much again to spare."""
@@ -60,6 +63,19 @@ class UnitRows:
     def __init__(self, x: NDArray[np.float32]) -> None:
         self._x = x
 
+    @classmethod
+    def of(cls, x: FloatRows, order: NDArray[np.int64], *, threads: int) -> UnitRows:
+        """A copy of x (n, d) in an order (n,)."""
+        unit = np.empty(x.shape, np.float32)
+        step = max(1, BLOCK_BYTES // (4 * x.shape[1]))
+
+        def widen(start: int) -> None:
+            unit[start : start + step] = unit_rows(x[order[start : start + step]])
+
+        for _ in in_order(range(0, len(x), step), widen, threads):
+            pass
+        return cls(unit)
+
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         return self._x[places]
 
@@ -77,6 +93,24 @@ class GivenRows:
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         return unit_rows(self._x[self._order[places]])
+
+
+Take: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TilePairs:
+    """Pairs of one tile by their places in it: int64 (m,), int64 (m,), float32 (m,); and how many were computed in full."""
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+    num_candidates: int
+
+    @classmethod
+    def none(cls) -> TilePairs:
+        empty = np.empty(0, np.int64)
+        return cls(row=empty, column=empty, similarity=np.empty(0, np.float32), num_candidates=0)
 
 
 class Bounds:
@@ -105,13 +139,44 @@ class Bounds:
 
         return torch.from_numpy(rotation.bounds(rows)).to(self.dtype)
 
-    def candidates(self, rows: torch.Tensor, columns: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs (row, column) of two blocks of bounds that are not settled, in order of row, then column."""
+    def pairs(
+        self, rows: torch.Tensor, columns: torch.Tensor, take_rows: Take, take_columns: Take, *, offset: int | None = None
+    ) -> TilePairs:
+        """Pairs of two blocks of bounds that are at or above the threshold, each confirmed in fp32.
+
+        Args:
+            rows, columns: bounds (m, w) and (n, w).
+            take_rows, take_columns: unit rows float32 (k, d) by their place in the block.
+            offset: of the first column from the first row, where both are of one set: each pair is then seen once, row before
+                column.
+        """
         products = self.products(rows, columns)
-        mask = self._mask[: products.size]
-        np.greater_equal(products.reshape(-1), sortable(self._cut, self.dtype), out=mask)
-        row, column = np.divmod(np.flatnonzero(mask), len(columns))
-        return row, column
+        mask = self._mask[: products.size].reshape(products.shape)
+        np.greater_equal(products, sortable(self._cut, self.dtype), out=mask)
+        if offset is not None and offset < len(rows):
+            mask &= np.arange(len(columns)) + offset > np.arange(len(rows))[:, None]
+        num_candidates = int(np.count_nonzero(mask))
+        if not num_candidates:
+            return TilePairs.none()
+        some_rows, some_columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if len(some_rows) * len(some_columns) <= DENSE * num_candidates:
+            # One product of all rows concerned. What no bound let through is below the threshold here too, but for the mask.
+            found = _products(take_rows(some_rows), take_columns(some_columns))
+            row, column = np.divmod(np.flatnonzero(found.reshape(-1) >= self.radius), len(some_columns))
+            similarity = found[row, column]
+            row, column = some_rows[row], some_columns[column]
+            if offset is not None and offset < len(rows):
+                once = column + offset > row
+                row, column, similarity = row[once], column[once], similarity[once]
+        else:
+            row, column = np.divmod(np.flatnonzero(mask.reshape(-1)), len(columns))
+            similarity = np.empty(len(row), np.float32)
+            for start in range(0, len(row), CHECK_ROWS):
+                block = slice(start, start + CHECK_ROWS)
+                np.vecdot(take_rows(row[block]), take_columns(column[block]), out=similarity[block])
+            near = similarity >= self.radius
+            row, column, similarity = row[near], column[near], similarity[near]
+        return TilePairs(row=row, column=column, similarity=similarity, num_candidates=num_candidates)
 
     def products(self, rows: torch.Tensor, columns: torch.Tensor) -> NDArray[np.float32] | NDArray[np.int16]:
         """Products (m, n) of two blocks, in a buffer of this thread. Of bf16 the bits are given: see ``sortable``."""
@@ -134,15 +199,27 @@ class Bounds:
 def as_sortable(values: torch.Tensor) -> NDArray[np.float32] | NDArray[np.int16]:
     """fp32 numbers as they are; bf16 ones as their 16 bits.
 
-    Positive bf16 numbers are in the order of their bits; negative ones have the sign bit and lie below. So they compare rightly with
-    a positive number, in a twentieth of the time that bf16 takes.
+    Positive bf16 numbers are in the order of their bits; negative ones have the sign bit and lie below. So they compare rightly
+    with a positive number, in a twentieth of the time that bf16 takes.
     """
     import torch
 
-    plain: NDArray[np.float32] | NDArray[np.int16] = (
-        values.view(torch.int16) if values.dtype == torch.bfloat16 else values
-    ).numpy()
+    bits = values.view(torch.int16) if values.dtype == torch.bfloat16 else values
+    plain: NDArray[np.float32] | NDArray[np.int16] = bits.numpy()
     return plain
+
+
+def as_ordered(values: torch.Tensor) -> NDArray[np.float32] | NDArray[np.int16]:
+    """As ``as_sortable``, negative numbers in their order too: of those all bits but the sign are turned over, in a copy."""
+    import torch
+
+    if values.dtype != torch.bfloat16:
+        return as_sortable(values)
+    bits: NDArray[np.int16] = values.view(torch.int16).numpy()
+    turned = bits >> np.int16(15)
+    turned &= np.int16(0x7FFF)
+    turned ^= bits
+    return turned
 
 
 def sortable(value: float, dtype: torch.dtype) -> np.float32 | np.int16:
@@ -153,34 +230,12 @@ def sortable(value: float, dtype: torch.dtype) -> np.float32 | np.int16:
     return np.float32(value) if dtype == torch.float32 else np.int16(torch.tensor(value, dtype=dtype).view(torch.int16))
 
 
-def similarities(left: RowReader, right: RowReader, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Cosines of rows at places i with those at places j, in fp32."""
+def _products(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """All inner products, by torch, whose workers have one thread each: numpy's BLAS would start its own."""
     import torch
 
-    rows, i_of = distinct(i)
-    columns, j_of = distinct(j)
-    if len(rows) * len(columns) <= DENSE * len(i):
-        # torch, whose workers have one thread each: numpy's BLAS would start its own.
-        products = torch.mm(torch.from_numpy(left.take(rows)), torch.from_numpy(right.take(columns)).T).numpy()
-        dense: NDArray[np.float32] = products[i_of, j_of]
-        return dense
-    out = np.empty(len(i), np.float32)
-    for start in range(0, len(i), CHECK_ROWS):
-        block = slice(start, start + CHECK_ROWS)
-        np.einsum("nd,nd->n", left.take(i[block]), right.take(j[block]), out=out[block])
-    return out
-
-
-def distinct(places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sorted distinct places of one tile, and for each place which of them it is. Faster than ``np.unique``: no sort."""
-    if not len(places):
-        return places, places
-    first, last = int(places.min()), int(places.max())
-    if last - first > 64 * len(places) + TILE_COLUMNS:
-        return np.unique(places, return_inverse=True)
-    is_there = np.zeros(last - first + 1, bool)
-    is_there[places - first] = True
-    return np.flatnonzero(is_there) + first, (np.cumsum(is_there) - 1)[places - first]
+    products: NDArray[np.float32] = torch.mm(torch.from_numpy(a), torch.from_numpy(b).T).numpy()
+    return products
 
 
 def joined(blocks: list[PairBlock]) -> PairBlock:

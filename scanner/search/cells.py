@@ -1,0 +1,241 @@
+"""k-means cells for a join past what all pairs allow: which rows share a cell, and how far each must reach to be found.
+
+A row lies in its own cell, that of the nearest centre, and visits as a guest those whose centre is nearly as near: within
+``reach`` of it in inner product. Two rows are compared where one of them is at home and the other at home or a guest (the
+assignment of an inverted file with several probes; SemDeDup, Abbas et al. 2023, has no guests and loses the pairs that
+straddle two cells). The reach is not guessed: a pilot computes all neighbours of sampled rows and takes what finds
+enough of them.
+
+Centres and distances live in the rotated prefix of the bounds (``bounds``): rows near in all coordinates are near there.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.search.threshold import load_faiss
+from scanner.search.tiles import as_ordered, in_order
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("scanner")
+
+ROWS_PER_CENTRE = 48
+"""Of the sample that centres are fitted on; faiss advises at least 39."""
+NUM_ITERATIONS = 10
+MOST_CELLS = 65_536
+GUESTS_A_ROW = 2.0
+"""Guests that a row is expected to be, for the number of cells only; the pilot decides."""
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cells:
+    """Rows in cell order, and who visits whom.
+
+    Attributes:
+        order: int64 (n,), the row at each place; rows of one cell lie together, in ascending order.
+        starts: int64 (k + 1,), first place of each cell.
+        guests: int64 (g,), places of the guests, cell by cell, ascending within each.
+        guest_starts: int64 (k + 1,), first guest of each cell.
+        visits: int32 (g,), cells visited, place by place.
+        visit_starts: int64 (n + 1,), first visit of each place.
+    """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    guests: NDArray[np.int64]
+    guest_starts: NDArray[np.int64]
+    visits: NDArray[np.int32]
+    visit_starts: NDArray[np.int64]
+
+    @property
+    def num_cells(self) -> int:
+        return len(self.starts) - 1
+
+    def home(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The own cell of each place."""
+        return np.searchsorted(self.starts, places, side="right") - 1
+
+    @property
+    def num_comparisons(self) -> int:
+        """Pairs of rows that are compared: those at home in one cell, and hosts with guests."""
+        own = np.diff(self.starts)
+        return int((own * (own - 1) // 2 + own * np.diff(self.guest_starts)).sum())
+
+
+def choose_num_cells(num_rows: int) -> int:
+    """Where finding the cells of n rows costs about what joining them within cells does: n k = n (n / k) (1/2 + guests)."""
+    return max(1, min(MOST_CELLS, num_rows // ROWS_PER_CENTRE, round(math.sqrt(num_rows * (0.5 + GUESTS_A_ROW)))))
+
+
+def sample_rows(num_rows: int, num_cells: int) -> int:
+    return min(num_rows, ROWS_PER_CENTRE * num_cells)
+
+
+def fit_centres(prefixes: NDArray[np.float32], num_cells: int, *, seed: int, threads: int) -> NDArray[np.float32]:
+    """Unit centres (k, w) of a spherical k-means over sampled prefixes (m, w), at a right angle to their mean; k <= num_cells.
+
+    What all rows share says nothing of where one of them belongs. With it the inner products would lie close together, and in
+    bf16 on one another.
+
+    Raises:
+        ConfigError: faiss is absent.
+    """
+    faiss = load_faiss()
+    mean = prefixes.mean(axis=0) if len(prefixes) else np.zeros(prefixes.shape[1], np.float32)
+    mean /= max(float(np.linalg.norm(mean)), 1e-6)
+    usable = prefixes - np.outer(prefixes @ mean, mean)
+    usable = np.ascontiguousarray(usable[np.einsum("nw,nw->n", usable, usable) > 1e-12])
+    num_cells = min(num_cells, len(usable))
+    if num_cells < 2:
+        return np.zeros((1, prefixes.shape[1]), np.float32)
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        kmeans = faiss.Kmeans(
+            prefixes.shape[1], num_cells, niter=NUM_ITERATIONS, seed=seed, spherical=True, min_points_per_centroid=1,
+            max_points_per_centroid=len(usable),
+        )  # fmt: skip
+        kmeans.train(usable)
+    finally:
+        faiss.omp_set_num_threads(before)
+    centres: NDArray[np.float32] = kmeans.centroids.reshape(num_cells, -1)
+    return centres - np.outer(centres @ mean, mean)
+
+
+class Scores:
+    """How near rows are to every centre, in the precision of the bounds; the same for the pilot and for all rows.
+
+    Args:
+        centres: float32 (k, w - 1), for bounds of w numbers: their last, the norm of the rest, says nothing of where it points.
+        dtype: of the bounds.
+    """
+
+    def __init__(self, centres: NDArray[np.float32], dtype: torch.dtype) -> None:
+        import torch
+
+        padded = np.concatenate([centres, np.zeros((len(centres), 1), np.float32)], axis=1)
+        self._centres = torch.from_numpy(padded).to(dtype).T.contiguous()
+        self._dtype = dtype
+
+    def of(self, bounds: torch.Tensor) -> torch.Tensor:
+        """(m, k)."""
+        import torch
+
+        return torch.mm(bounds, self._centres)
+
+    def home(self, scores: torch.Tensor) -> NDArray[np.int64]:
+        """int64 (m,): the nearest centre, the first of equals."""
+        return as_ordered(scores).argmax(axis=1)
+
+    def visits(self, scores: torch.Tensor, home: NDArray[np.int64], reach: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and cell of each visit: centres within ``reach`` of the nearest, in order of row, then cell."""
+        import torch
+
+        own = scores[torch.arange(len(home)), torch.from_numpy(home)].float()
+        # Rounded to the type of the scores, whose bits are compared. Rounding is monotone, so no score within reach is lost.
+        least = (own - reach).to(self._dtype)
+        mask = as_ordered(scores) >= as_ordered(least)[:, None]
+        mask[np.arange(len(home)), home] = False
+        row, cell = np.divmod(np.flatnonzero(mask.reshape(-1)), mask.shape[1])
+        return row, cell
+
+
+def gaps(scores: Scores, left: torch.Tensor, right: torch.Tensor) -> NDArray[np.float32]:
+    """float32 (m,): the reach at which each of m pairs of rows is found; 0 where both are at home in one cell.
+
+    A pair is found if either row visits the other's cell, so the smaller of the two gaps counts.
+    """
+    import torch
+
+    out = np.empty(len(left), np.float32)
+    for start in range(0, len(left), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        a, b = scores.of(left[block]), scores.of(right[block])
+        row = torch.arange(len(a))
+        home_a, home_b = (torch.from_numpy(scores.home(s)) for s in (a, b))
+        a, b = a.float(), b.float()
+        out[block] = torch.minimum(a[row, home_a] - a[row, home_b], b[row, home_b] - b[row, home_a]).numpy()
+    return np.maximum(out, 0)
+
+
+def choose_reach(gap: NDArray[np.float32], row: NDArray[np.int64], recall: float) -> float:
+    """The smallest reach that finds, in the mean over rows, at most half as many misses as ``recall`` allows.
+
+    Half, because a reach that just meets it on the pilot misses it on every second set.
+
+    Args:
+        gap: float32 (m,), of each pair of the pilot (see ``gaps``).
+        row: int64 (m,), whose neighbour the pair is: a row of many neighbours weighs no more than one of few.
+        recall: asked for, in (0, 1].
+
+    Returns:
+        A reach; 0 where no pair was found.
+    """
+    if not len(gap):
+        return 0.0
+    _, inverse, counts = np.unique(row, return_inverse=True, return_counts=True)
+    weight = 1.0 / counts[inverse]
+    order = np.argsort(-gap)
+    missed = np.cumsum(weight[order]) / len(counts)  # by a reach just below each gap, from the largest down
+    allowed = (1 - recall) / 2 + 1e-9
+    last = int(np.searchsorted(missed, allowed, side="right"))
+    return float(np.nextafter(gap[order[min(last, len(gap) - 1)]], np.float32(np.inf)))
+
+
+def assign(
+    bounds: torch.Tensor, scores: Scores, num_cells: int, *, reach: float, threads: int
+) -> tuple[Cells, NDArray[np.int32]]:
+    """Every row's own cell and its visits.
+
+    Args:
+        bounds: (n, w), in the order of the rows.
+
+    Returns:
+        The cells, and int32 (n,): the own cell of each row.
+    """
+    n = len(bounds)
+    home = np.empty(n, np.int32)
+
+    def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        found = scores.of(bounds[start : start + BLOCK_ROWS])
+        own = scores.home(found)
+        home[start : start + BLOCK_ROWS] = own
+        row, cell = scores.visits(found, own, reach)
+        return row + start, cell.astype(np.int32)
+
+    found = [visits for _, visits in in_order(range(0, n, BLOCK_ROWS), work, threads)]
+    row = np.concatenate([np.empty(0, np.int64), *(r for r, _ in found)])
+    cell = np.concatenate([np.empty(0, np.int32), *(c for _, c in found)])
+    del found
+    order = np.argsort(home, kind="stable")
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    place_of = place[row]
+    by_place = np.argsort(place_of, kind="stable")
+    visits, visitor = cell[by_place], place_of[by_place]
+    by_cell = np.argsort(visits, kind="stable")
+    return (
+        Cells(
+            order=order,
+            starts=_starts(home, num_cells),
+            guests=visitor[by_cell],
+            guest_starts=_starts(visits, num_cells),
+            visits=visits,
+            visit_starts=_starts(visitor, n),
+        ),
+        home,
+    )
+
+
+def _starts(labels: NDArray[np.int32] | NDArray[np.int64], num_labels: int) -> NDArray[np.int64]:
+    """int64 (num_labels + 1,): where each label starts once they are sorted."""
+    return np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=num_labels))]).astype(np.int64)

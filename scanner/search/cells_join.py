@@ -1,0 +1,353 @@
+"""Nearly every pair of rows at or above a cosine, for sets too large to compare all of them: a join within k-means cells.
+
+What is found is exact: every pair is confirmed in fp32 and comes once. What is missed are pairs of which neither row visits the
+other's cell (``cells``); how many is asked for (``recall``), aimed at by a pilot, and measured by an audit of whoever runs it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.core.errors import ConfigError
+from scanner.search import tiles
+from scanner.search.bounds import Rotation, fit_rotation
+from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
+from scanner.search.scratch import ScratchRows, release
+from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
+from scanner.search.tiles import Bounds, GivenRows, RowReader, UnitRows, in_order, joined
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("scanner")
+
+PILOT_ROWS = 1024
+MOST_PILOT_ROWS = 8192
+ENOUGH_ROWS = 200
+"""Rows of the pilot that should have a neighbour; where fewer have, more rows are drawn."""
+PILOT_AGAINST = 262_144
+"""Rows that the pilot is compared with, at most; of a larger set a sample."""
+TASK_PAIRS = 1 << 22
+"""Comparisons of one task, about: small cells are put together."""
+WRITE_ROWS = 131_072
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellsStats:
+    """How the work went.
+
+    Attributes:
+        num_cells: k-means cells.
+        reach: how much further than its nearest centre a row visits others (inner product).
+        guests_a_row: cells that a row visits beside its own, in the mean.
+        num_pilot_rows: rows that the reach was chosen on, of which ``num_pilot_found`` have a neighbour.
+        num_total: comparisons in all cells; ``num_compared`` so far.
+        num_candidates: pairs computed in full.
+        scratch_bytes: written to disk.
+    """
+
+    num_cells: int
+    reach: float
+    guests_a_row: float
+    num_pilot_rows: int
+    num_pilot_found: int
+    width: int
+    precision: str
+    num_total: int
+    scratch_bytes: int
+    num_compared: int = 0
+    num_candidates: int = 0
+    num_pairs: int = 0
+
+
+@dataclass(kw_only=True)
+class CellsJoin:
+    """A join that is set up and can be run once: ``blocks`` yields the pairs, ``stats`` says how it went.
+
+    Args:
+        x: (n, d) float16 or float32, for instance memory-mapped. Rows are scaled to norm 1; those that are zero or not finite
+            match nothing. Exact copies should be one row: a cell of them costs their square.
+        threshold: smallest cosine similarity, in (0, 1].
+        recall: share of its neighbours that a row finds in the mean, aimed at; in (0, 1).
+        memory_bytes: for everything beside x; rows that do not fit are put in order on disk.
+        scratch: folder for them; empty: the system's.
+        precision, threads, seed, width: see :class:`scanner.search.join.ThresholdJoin`.
+        num_cells: None: about sqrt(2.5 n).
+        reach: None leaves it to the pilot.
+
+    Raises:
+        ConfigError: a threshold or recall out of range, memory that holds not even the bounds, faiss absent.
+        StoreError: no room for the scratch file.
+    """
+
+    x: FloatRows
+    threshold: float
+    recall: float = 0.99
+    memory_bytes: int = 4 * 2**30
+    scratch: str = ""
+    precision: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    width: int | None = None
+    num_cells: int | None = None
+    reach: float | None = None
+    stats: CellsStats = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.recall < 1:
+            raise ConfigError(
+                f"The recall asked for is {self.recall}.",
+                next_step="Give a number between 0 and 1 such as 0.99; for all pairs choose the search `join`.",
+            )
+        self.threads = self.threads or os.cpu_count() or 1
+        self._bounds = Bounds(check_threshold(self.threshold), self.precision)
+        n, d = self.x.shape
+        rotation = fit_rotation(
+            self.x, self.threshold, seed=self.seed, width=self.width, precision=self._bounds.precision,
+            rounding=self._bounds.rounding,
+        )  # fmt: skip
+        needed = estimate_memory(n, d, width=rotation.width, threads=self.threads)
+        if needed > self.memory_bytes:
+            raise ConfigError(
+                f"{n:,} rows need {needed / 2**30:.1f} GiB for their bounds and cells; {self.memory_bytes / 2**30:.1f} are allowed.",
+                next_step="Give more with --memory.",
+            )
+        bounds = self._all_bounds(rotation)
+        scores, num_cells = self._fit(rotation)
+        reach, num_pilot, num_found = self._pilot(bounds, scores)
+        self._cells, _ = assign(bounds, scores, num_cells, reach=reach, threads=self.threads)
+        self._rows, scratch_bytes = self._put_in_order(needed)
+        import torch
+
+        self._in_order = bounds[torch.from_numpy(self._cells.order)]
+        self.stats = CellsStats(
+            num_cells=num_cells, reach=reach, guests_a_row=len(self._cells.guests) / max(1, n), num_pilot_rows=num_pilot,
+            num_pilot_found=num_found, width=rotation.width, precision=self._bounds.precision,
+            num_total=self._cells.num_comparisons, scratch_bytes=scratch_bytes,
+        )  # fmt: skip
+        logger.info(
+            "join in cells: %s rows of %d, similarity >= %g, %d cells, each row in %.2f (reach %.4f: recall %g on %d rows with "
+            "neighbours of %d), %s bounds of %d numbers, %.1f GiB on disk, %d threads",
+            f"{n:,}", d, self.threshold, num_cells, 1 + self.stats.guests_a_row, reach, self.recall, num_found, num_pilot,
+            self._bounds.precision, rotation.width, scratch_bytes / 2**30, self.threads,
+        )  # fmt: skip
+
+    def blocks(self, *, on_tile: Callable[[int], None] | None = None) -> Iterator[PairBlock]:
+        """Pairs at or above the threshold, each once, ``left < right``, in blocks of 1 to a few million in a fixed order.
+
+        Args:
+            on_tile: called with the number of pairs just compared; the calls add up to ``stats.num_total``.
+        """
+        for task, (block, num_candidates) in in_order(self._tasks(), self._strips, self.threads or 1):
+            num_compared = sum(self._num_pairs(*strip) for strip in task)
+            self.stats = replace(
+                self.stats,
+                num_compared=self.stats.num_compared + num_compared,
+                num_candidates=self.stats.num_candidates + num_candidates,
+                num_pairs=self.stats.num_pairs + len(block),
+            )
+            if on_tile:
+                on_tile(num_compared)
+            if len(block):
+                yield block
+
+    def _all_bounds(self, rotation: Rotation) -> torch.Tensor:
+        import torch
+
+        n, d = self.x.shape
+        found = torch.empty((n, rotation.width), dtype=self._bounds.dtype)
+        step = max(1, tiles.BLOCK_BYTES // (4 * d))
+
+        def work(start: int) -> None:
+            found[start : start + step] = self._bounds.of(unit_rows(self.x[start : start + step]), rotation)
+            release(self.x)
+
+        for _ in in_order(range(0, n, step), work, self.threads or 1):
+            pass
+        return found
+
+    def _fit(self, rotation: Rotation) -> tuple[Scores, int]:
+        n = len(self.x)
+        num_cells = self.num_cells or choose_num_cells(n)
+        chosen = np.sort(np.random.default_rng([self.seed, 2]).choice(n, size=sample_rows(n, num_cells), replace=False))
+        step = max(1, tiles.BLOCK_BYTES // (4 * self.x.shape[1]))
+        prefixes = [rotation.bounds(unit_rows(self.x[chosen[s : s + step]]))[:, :-1] for s in range(0, len(chosen), step)]
+        prefix = np.concatenate([np.empty((0, max(1, rotation.width - 1)), np.float32), *prefixes])
+        release(self.x)
+        centres = fit_centres(prefix, num_cells, seed=self.seed, threads=self.threads or 1)
+        return Scores(centres, self._bounds.dtype), len(centres)
+
+    def _pilot(self, bounds: torch.Tensor, scores: Scores) -> tuple[float, int, int]:
+        """The reach, the rows it was chosen on, and how many of them have a neighbour."""
+        if self.reach is not None:
+            return self.reach, 0, 0
+        n = len(self.x)
+        rng = np.random.default_rng([self.seed, 3])
+        drawn = rng.permutation(n)[:MOST_PILOT_ROWS]
+        others = np.arange(n) if n <= PILOT_AGAINST else np.sort(rng.choice(n, size=PILOT_AGAINST, replace=False))
+        left, right, num_rows, num_found = np.empty(0, np.int64), np.empty(0, np.int64), 0, 0
+        while num_rows < len(drawn) and num_found < ENOUGH_ROWS:
+            rows = drawn[num_rows : num_rows + max(PILOT_ROWS, num_rows)]
+            num_rows += len(rows)
+            i, j = self._neighbours(bounds, rows, others)
+            left, right = np.concatenate([left, i]), np.concatenate([right, j])
+            num_found = len(np.unique(left))
+        import torch
+
+        gap = gaps(scores, bounds[torch.from_numpy(left)], bounds[torch.from_numpy(right)])
+        return choose_reach(gap, left, self.recall), num_rows, num_found
+
+    def _neighbours(
+        self, bounds: torch.Tensor, rows: NDArray[np.int64], others: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All pairs (row, other) at or above the threshold, by the bounds and fp32."""
+        import torch
+
+        reader = GivenRows(self.x, np.arange(len(self.x)))
+        mine = bounds[torch.from_numpy(rows)]
+
+        def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            against = others[start : start + tiles.TILE_COLUMNS]
+            columns = bounds[torch.from_numpy(against)]
+            found = []
+            for first in range(0, len(rows), tiles.TILE_ROWS):
+                tile = self._bounds.pairs(
+                    mine[first : first + tiles.TILE_ROWS],
+                    columns,
+                    lambda at, first=first: reader.take(rows[at + first]),  # type: ignore[misc]
+                    lambda at: reader.take(against[at]),
+                )
+                i, j = rows[tile.row + first], against[tile.column]
+                found.append((i[i != j], j[i != j]))
+            empty = np.empty(0, np.int64)
+            return np.concatenate([empty, *(i for i, _ in found)]), np.concatenate([empty, *(j for _, j in found)])
+
+        parts = [part for _, part in in_order(range(0, len(others), tiles.TILE_COLUMNS), work, self.threads or 1)]
+        return np.concatenate([i for i, _ in parts]), np.concatenate([j for _, j in parts])
+
+    def _put_in_order(self, needed: int) -> tuple[RowReader, int]:
+        """The rows in cell order: scaled in memory where there is room, else where they are, or sorted on disk."""
+        n, d = self.x.shape
+        order = self._cells.order
+        if needed + 4 * n * d <= self.memory_bytes:
+            return UnitRows.of(self.x, order, threads=self.threads or 1), 0
+        if not isinstance(self.x, np.memmap) or needed + 2 * n * d <= self.memory_bytes:
+            return GivenRows(self.x, order), 0
+        place = np.empty(n, np.int64)
+        place[order] = np.arange(n)
+        rows = ScratchRows(self.scratch, num_rows=n, dim=d)
+        for start in range(0, n, WRITE_ROWS):
+            places = place[start : start + WRITE_ROWS]
+            by_place = np.argsort(places)
+            rows.write(places[by_place], self.x[start : start + WRITE_ROWS][by_place])
+            release(self.x)
+        return rows, rows.num_bytes
+
+    def _tasks(self) -> Iterator[list[tuple[int, int, int, int]]]:
+        """Strips (cell, first row, first column, last column); columns are the cell's own rows from the first row on, then guests."""
+        task: list[tuple[int, int, int, int]] = []
+        size = 0
+        most = tiles.STRIP_TILES * tiles.TILE_COLUMNS
+        for cell in range(self._cells.num_cells):
+            start, stop = self._cells.starts[cell : cell + 2].tolist()
+            guests = int(self._cells.guest_starts[cell + 1] - self._cells.guest_starts[cell])
+            for row in range(start, stop, tiles.TILE_ROWS):
+                columns = stop - row + guests
+                for first in range(0, columns, most):
+                    strip = (cell, row, first, min(first + most, columns))
+                    task.append(strip)
+                    size += (strip[3] - first) * min(tiles.TILE_ROWS, stop - row)
+                    if size >= TASK_PAIRS:
+                        yield task
+                        task, size = [], 0
+        if task:
+            yield task
+
+    def _num_pairs(self, cell: int, row: int, first: int, last: int) -> int:
+        rows = min(tiles.TILE_ROWS, int(self._cells.starts[cell + 1]) - row)
+        if first:
+            return rows * (last - first)
+        square = min(rows, last)
+        return square * (square - 1) // 2 + rows * (last - square)
+
+    def _strips(self, task: list[tuple[int, int, int, int]]) -> tuple[PairBlock, int]:
+        found: list[PairBlock] = []
+        num_candidates = 0
+        for strip in task:
+            blocks, num = self._strip(*strip)
+            found += blocks
+            num_candidates += num
+        places = joined(found)
+        i, j = self._cells.order[places.left], self._cells.order[places.right]
+        return PairBlock(left=np.minimum(i, j), right=np.maximum(i, j), similarity=places.similarity), num_candidates
+
+    def _strip(self, cell: int, row: int, first: int, last: int) -> tuple[list[PairBlock], int]:
+        import torch
+
+        cells, bounds = self._cells, self._in_order
+        stop = int(cells.starts[cell + 1])
+        rows = bounds[row : min(row + tiles.TILE_ROWS, stop)]
+        guests = cells.guests[cells.guest_starts[cell] : cells.guest_starts[cell + 1]]
+        num_own = stop - row
+        found: list[PairBlock] = []
+        num_candidates = 0
+        for a in range(first, last, tiles.TILE_COLUMNS):
+            b = min(a + tiles.TILE_COLUMNS, last)
+            own, guest = bounds[row + a : min(row + b, stop)], guests[max(0, a - num_own) : max(0, b - num_own)]
+            columns = torch.cat([own, bounds[torch.from_numpy(guest)]]) if len(guest) else own
+            places = np.concatenate([np.arange(row + a, row + a + len(own)), guest]) if len(guest) else None
+            tile = self._bounds.pairs(
+                rows,
+                columns,
+                lambda at: self._rows.take(at + row),
+                lambda at, a=a, places=places: self._rows.take(at + row + a if places is None else places[at]),  # type: ignore[misc]
+                offset=a,
+            )
+            num_candidates += tile.num_candidates
+            if not len(tile.row):
+                continue
+            i, similarity = tile.row + row, tile.similarity
+            j = tile.column + row + a if places is None else places[tile.column]
+            if len(guest):
+                once = ~self._is_found_before(cell, stop, row, i, j)
+                i, j, similarity = i[once], j[once], similarity[once]
+            if len(i):
+                found.append(PairBlock(left=i, right=j, similarity=similarity))
+        return found, num_candidates
+
+    def _is_found_before(self, cell: int, stop: int, row: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of pairs of a row at home in ``cell`` and another: whether the other's cell has a lower number and finds them too."""
+        cells = self._cells
+        outside = np.flatnonzero((j < cells.starts[cell]) | (j >= stop))
+        found = np.zeros(len(i), bool)
+        home = cells.home(j[outside])
+        lower = home < cell
+        outside, home = outside[lower], home[lower]
+        if not len(outside):
+            return found
+        num_rows = min(tiles.TILE_ROWS, stop - row)
+        starts = cells.visit_starts[row : row + num_rows + 1]
+        visited = cells.visits[starts[0] : starts[-1]]
+        visitor = np.repeat(np.arange(num_rows), np.diff(starts))
+        below = visited < cell
+        visits = np.zeros((num_rows, cell), bool)
+        visits[visitor[below], visited[below]] = True
+        found[outside] = visits[i[outside] - row, home]
+        return found
+
+
+def estimate_memory(n: int, d: int, *, width: int = 128, guests_a_row: float = 3.0, threads: int | None = None) -> int:
+    """Upper estimate of the bytes that a join in cells holds beside its rows, whatever they are."""
+    threads = threads or os.cpu_count() or 1
+    bounds = 2 * 4 * n * width  # twice, while they are put in order; fp32 at worst
+    cells = int(n * (8 + 8 + 4 + 8 + guests_a_row * 40))
+    tile = tiles.TILE_ROWS * tiles.TILE_COLUMNS
+    worker = 5 * tile + tile * 80 + 8 * tiles.CHECK_ROWS * d + tiles.TILE_ROWS * 65_536
+    return bounds + cells + threads * max(worker, 2 * tiles.BLOCK_BYTES) + (2 * threads + 1) * TASK_PAIRS * 20

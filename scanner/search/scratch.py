@@ -1,0 +1,86 @@
+"""Rows in search order on disk, where memory does not hold them: written once, read by place.
+
+The file is made of float16 rows without a header, and goes when its object does. Rows come in any order and leave by ranges, so
+a set many times the memory is sorted by one pass: each block of it goes to the places of its rows in a few runs.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.core.errors import StoreError
+from scanner.search.threshold import FloatRows, unit_rows
+
+RELEASE_BYTES = 1 << 28
+"""Of mapped rows read, after which their pages are given back: they stay cached where there is room, and count as free."""
+
+
+class ScratchRows:
+    """A matrix of float16 rows in a file of its own.
+
+    Args:
+        folder: where it lies; made if it is not there. Empty: the system's folder for temporary files.
+        num_rows, dim: its shape.
+
+    Raises:
+        StoreError: there is no room, or no permission.
+    """
+
+    def __init__(self, folder: str, *, num_rows: int, dim: int) -> None:
+        self.shape = (num_rows, dim)
+        self._row_bytes = 2 * dim
+        self._num_read = 0
+        try:
+            if folder:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            # Without a name from here on: whatever ends the process, nothing is left behind.
+            self._file = tempfile.TemporaryFile(dir=folder or None, prefix="scanner-rows-")  # noqa: SIM115
+            os.posix_fallocate(self._file.fileno(), 0, max(1, self.num_bytes))
+        except OSError as error:
+            raise StoreError(
+                f"{folder or tempfile.gettempdir()} has no room for {self.num_bytes / 2**30:.1f} GiB of rows: {error.strerror}.",
+                next_step="Give a larger disk with --scratch, or more memory with --memory.",
+            ) from error
+        self._map = mmap.mmap(self._file.fileno(), max(1, self.num_bytes), access=mmap.ACCESS_READ)
+        self._rows: NDArray[np.float16] = np.frombuffer(self._map, np.float16, count=num_rows * dim).reshape(num_rows, dim)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.shape[0] * self._row_bytes
+
+    def write(self, places: NDArray[np.int64], rows: NDArray[np.float16]) -> None:
+        """Puts rows (m, dim) at ascending places (m,), run by run."""
+        rows = np.ascontiguousarray(rows, np.float16)
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        edges = [0, *breaks.tolist(), len(places)]
+        view = memoryview(rows.view(np.uint8).reshape(-1))
+        for start, stop in pairwise(edges):
+            if start == stop:
+                continue
+            part, offset = view[start * self._row_bytes : stop * self._row_bytes], int(places[start]) * self._row_bytes
+            while part:
+                written = os.pwrite(self._file.fileno(), part, offset)
+                part, offset = part[written:], offset + written
+
+    def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """float32 (m, dim): unit rows at these places."""
+        rows = unit_rows(self._rows[places])
+        self._num_read += len(places) * max(self._row_bytes, mmap.PAGESIZE)
+        if self._num_read > RELEASE_BYTES:
+            self._num_read = 0
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return rows
+
+
+def release(x: FloatRows) -> None:
+    """Gives the pages of a memory-mapped file that were read back to the system; other arrays stay as they are."""
+    mapped = getattr(x, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
