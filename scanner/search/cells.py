@@ -134,7 +134,8 @@ class Scores:
 
     def home(self, scores: torch.Tensor) -> NDArray[np.int64]:
         """int64 (m,): the nearest centre, the first of equals."""
-        return as_ordered(scores).argmax(axis=1)
+        home: NDArray[np.int64] = as_ordered(scores).argmax(axis=1)
+        return home
 
     def visits(self, scores: torch.Tensor, home: NDArray[np.int64], reach: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row and cell of each visit: centres within ``reach`` of the nearest, in order of row, then cell."""
@@ -191,16 +192,11 @@ def choose_reach(gap: NDArray[np.float32], row: NDArray[np.int64], recall: float
     return float(np.nextafter(gap[order[min(last, len(gap) - 1)]], np.float32(np.inf)))
 
 
-def assign(
-    bounds: torch.Tensor, scores: Scores, num_cells: int, *, reach: float, threads: int
-) -> tuple[Cells, NDArray[np.int32]]:
+def assign(bounds: torch.Tensor, scores: Scores, num_cells: int, *, reach: float, threads: int) -> Cells:
     """Every row's own cell and its visits.
 
     Args:
         bounds: (n, w), in the order of the rows.
-
-    Returns:
-        The cells, and int32 (n,): the own cell of each row.
     """
     n = len(bounds)
     home = np.empty(n, np.int32)
@@ -223,16 +219,13 @@ def assign(
     by_place = np.argsort(place_of, kind="stable")
     visits, visitor = cell[by_place], place_of[by_place]
     by_cell = np.argsort(visits, kind="stable")
-    return (
-        Cells(
-            order=order,
-            starts=_starts(home, num_cells),
-            guests=visitor[by_cell],
-            guest_starts=_starts(visits, num_cells),
-            visits=visits,
-            visit_starts=_starts(visitor, n),
-        ),
-        home,
+    return Cells(
+        order=order,
+        starts=_starts(home, num_cells),
+        guests=visitor[by_cell],
+        guest_starts=_starts(visits, num_cells),
+        visits=visits,
+        visit_starts=_starts(visitor, n),
     )
 
 

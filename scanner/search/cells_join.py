@@ -116,13 +116,13 @@ class CellsJoin:
         needed = estimate_memory(n, d, width=rotation.width, threads=self.threads)
         if needed > self.memory_bytes:
             raise ConfigError(
-                f"{n:,} rows need {needed / 2**30:.1f} GiB for their bounds and cells; {self.memory_bytes / 2**30:.1f} are allowed.",
+                f"{n:,} rows need {needed / 2**30:.1f} GiB for bounds and cells; {self.memory_bytes / 2**30:.1f} are allowed.",
                 next_step="Give more with --memory.",
             )
         bounds = self._all_bounds(rotation)
         scores, num_cells = self._fit(rotation)
         reach, num_pilot, num_found = self._pilot(bounds, scores)
-        self._cells, _ = assign(bounds, scores, num_cells, reach=reach, threads=self.threads)
+        self._cells = assign(bounds, scores, num_cells, reach=reach, threads=self.threads)
         self._rows, scratch_bytes = self._put_in_order(needed)
         import torch
 
@@ -251,7 +251,7 @@ class CellsJoin:
         return rows, rows.num_bytes
 
     def _tasks(self) -> Iterator[list[tuple[int, int, int, int]]]:
-        """Strips (cell, first row, first column, last column); columns are the cell's own rows from the first row on, then guests."""
+        """Strips (cell, first row, first column, last column); columns: its own rows from the first row on, then guests."""
         task: list[tuple[int, int, int, int]] = []
         size = 0
         most = tiles.STRIP_TILES * tiles.TILE_COLUMNS

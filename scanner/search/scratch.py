@@ -60,7 +60,7 @@ class ScratchRows:
         rows = np.ascontiguousarray(rows, np.float16)
         breaks = np.flatnonzero(np.diff(places) != 1) + 1
         edges = [0, *breaks.tolist(), len(places)]
-        view = memoryview(rows.view(np.uint8).reshape(-1))
+        view = memoryview(rows.data).cast("B")
         for start, stop in pairwise(edges):
             if start == stop:
                 continue
