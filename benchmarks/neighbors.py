@@ -2,15 +2,22 @@
 
 Planted embeddings (d = 512, Zipf group sizes) on two backgrounds: isotropic, and with CLIP's common mean. Each method runs in
 a process of its own, pinned to as many cores as it has threads; the time is that from the rows in memory to the pairs,
-index building included. Link recall = merges that the found pairs make / merges that the true components need.
+index building included. Link recall = merges that the found pairs make / merges that the true components need; precision = pairs
+found that the exact join finds too.
+
+``gemm`` is no search: as many products of bounds as the join of all pairs makes, by the same number of threads, and nothing
+else. Its own gain from a second core is what the join's is held against.
 
     python benchmarks/neighbors.py --sizes 50000 --threads 1 2 --out benchmarks/results/neighbors.json
+    python benchmarks/neighbors.py --sizes 200000 --threads 1 --methods join cells faiss-flat faiss-ivf-4 faiss-hnsw semdedup
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import platform
 import resource
@@ -67,7 +74,7 @@ def measure(method: str, rows: Path, n: int, background: str, threads: int, turn
     for _ in range(turns):
         command = [sys.executable, __file__, "--method", method, "--rows", str(rows), "--threads", str(threads)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         runs.append(json.loads(done.stdout.splitlines()[-1]))
     timed = {key: statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s", "peak_mib")}
     return {"method": method, "n": n, "background": background, "threads": threads, **runs[-1], **timed}
@@ -89,7 +96,9 @@ def run_method(args: argparse.Namespace) -> dict[str, Any]:
     if not is_sampled:
         from scanner.search.forest import components
 
-        num_pairs = len(np.unique(left * len(x) + right))
+        keys = np.unique(left * len(x) + right)
+        num_pairs = len(keys)
+        np.save(args.rows.with_name(f"{args.method}-{threads}-pairs.npy"), keys)
         np.save(args.rows.with_name(f"{args.method}-{threads}.npy"), components(len(x), left, right))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
@@ -108,6 +117,71 @@ def ours(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], boo
     def search() -> Found:
         for block in ThresholdJoin(x=x, threshold=THRESHOLD, threads=threads).blocks():
             yield block.left, block.right
+
+    return search, False
+
+
+def cells(recall: float) -> Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]:
+    def make(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+        import faiss  # noqa: F401
+        import torch
+
+        from scanner.search.cells_join import CellsJoin
+
+        torch.mm(torch.ones(8, 8), torch.ones(8, 8))
+
+        def search() -> Found:
+            join = CellsJoin(x=x, threshold=THRESHOLD, recall=recall, threads=threads)
+            print(join.stats, file=sys.stderr)
+            for block in join.blocks():
+                yield block.left, block.right
+
+        return search, False
+
+    return make
+
+
+def gemm(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+    """The products that ``join`` makes of its bounds, and nothing else."""
+    import torch
+
+    from scanner.search import tiles
+    from scanner.search.join import ThresholdJoin
+
+    join = ThresholdJoin(x=x, threshold=THRESHOLD, threads=threads)
+    bounds = tiles.Bounds(np.float32(THRESHOLD), join.precision)
+    rows = torch.randn(tiles.TILE_ROWS, join.stats.width).to(bounds.dtype)
+    columns = torch.randn(tiles.TILE_COLUMNS, join.stats.width).to(bounds.dtype)
+    num_tiles = len(x) * (len(x) - 1) // 2 // (len(rows) * len(columns))
+
+    def search() -> Found:
+        for _ in tiles.in_order(range(0, num_tiles, 4), lambda _: [bounds.products(rows, columns) for _ in range(4)], threads):
+            pass
+        yield np.empty(0, np.int64), np.empty(0, np.int64)
+
+    return search, False
+
+
+def semdedup(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
+    """k-means, and all pairs within a cell in full (Abbas et al. 2023): sqrt(n) cells, faiss's defaults."""
+    import faiss
+    import torch
+
+    faiss.omp_set_num_threads(threads)
+    torch.set_num_threads(threads)
+    rows = unit(x)
+
+    def search() -> Found:
+        kmeans = faiss.Kmeans(rows.shape[1], int(len(rows) ** 0.5), niter=20, spherical=True, seed=0)
+        kmeans.train(rows)
+        cell = kmeans.index.search(rows, 1)[1][:, 0]
+        order = np.argsort(cell, kind="stable")
+        edges = np.searchsorted(cell[order], np.arange(kmeans.k + 1))
+        for start, stop in itertools.pairwise(edges.tolist()):
+            members = order[start:stop]
+            inside = torch.from_numpy(rows[members])
+            i, j = np.nonzero(np.triu((inside @ inside.T).numpy() >= THRESHOLD, 1))
+            yield np.minimum(members[i], members[j]), np.maximum(members[i], members[j])
 
     return search, False
 
@@ -139,7 +213,7 @@ def faiss_flat(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found
     return search, is_sampled
 
 
-def ivf(num_probes: int) -> Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]:
+def ivf(num_probes: int, lists_a_root: float = 4.0) -> Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]:
     def make(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
         import faiss
 
@@ -147,7 +221,7 @@ def ivf(num_probes: int) -> Callable[[NDArray[np.float16], int], tuple[Callable[
         rows = unit(x)
 
         def search() -> Found:
-            num_lists = int(4 * len(rows) ** 0.5)
+            num_lists = int(lists_a_root * len(rows) ** 0.5)
             index = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], num_lists, faiss.METRIC_INNER_PRODUCT)
             index.cp.max_points_per_centroid = 64
             index.train(rows)
@@ -181,10 +255,17 @@ def hnsw(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], boo
 
 METHODS: dict[str, Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]] = {
     "join": ours,
+    "cells": cells(0.9995),
+    "cells-99": cells(0.99),
+    "gemm": gemm,
+    "semdedup": semdedup,
     "faiss-flat": faiss_flat,
+    "faiss-ivf-1": ivf(1),
     "faiss-ivf-2": ivf(2),
     "faiss-ivf-4": ivf(4),
     "faiss-ivf-8": ivf(8),
+    "faiss-ivf-few-2": ivf(2, 1.0),
+    "faiss-ivf-few-4": ivf(4, 1.0),
     "faiss-hnsw": hnsw,
 }
 
@@ -201,11 +282,14 @@ def score(found: list[dict[str, Any]], work: Path) -> None:
     if exact is None:
         return
     threads = exact["threads"]
-    truth = np.load(work / f"join-{threads}.npy")
+    truth, pairs = np.load(work / f"join-{threads}.npy"), np.load(work / f"join-{threads}-pairs.npy")
     needed = len(truth) - len(np.unique(truth))
     for run in found:
-        labels = work / f"{run['method']}-{threads}.npy"
-        run["link_recall"] = (len(truth) - len(np.unique(np.load(labels)))) / needed if labels.is_file() else None
+        labels, mine = (work / f"{run['method']}-{threads}{end}.npy" for end in ("", "-pairs"))
+        if labels.is_file() and run["num_pairs"]:
+            common = len(np.intersect1d(pairs, np.load(mine), assume_unique=True))
+            run["link_recall"] = (len(truth) - len(np.unique(np.load(labels)))) / needed
+            run["pair_recall"], run["precision"] = common / len(pairs), common / run["num_pairs"]
         run["times_join_cpu"], run["times_join_wall"] = run["cpu_s"] / exact["cpu_s"], run["wall_s"] / exact["wall_s"]
 
 
@@ -216,7 +300,8 @@ def table(found: list[dict[str, Any]]) -> str:
         recall = f"{run['link_recall']:.5f}" if run.get("link_recall") is not None else "-"
         lines.append(
             f"{run['method']:>12}: {run['wall_s']:8.1f} s wall, {run['cpu_s']:8.1f} s CPU, {run['peak_mib']:6.0f} MiB, "
-            f"{run['num_pairs'] or 0:>11,} pairs, link recall {recall}, {run.get('times_join_wall', 1):6.2f} x join (wall)"
+            f"{run['num_pairs'] or 0:>11,} pairs, recall of links {recall}, of pairs {run.get('pair_recall', math.nan):.5f}, "
+            f"precision {run.get('precision', math.nan):.7f}, {run.get('times_join_wall', 1):6.2f} x join (wall)"
             f"{', extrapolated' if run['is_extrapolated'] else ''}"
         )
     return "\n".join(lines)
