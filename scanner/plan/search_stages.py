@@ -74,7 +74,9 @@ def join(job: Job) -> StageCost:
     if machine.gpus:
         work = _products(job, job.dim * job.num_compared)
     else:
-        width, product, bound = (rates[name] for name in ("join_width", "join_product_s", "join_bound_s"))
+        width, product, bound = (
+            rates[name] for name in ("join_width", f"join_product_{machine.cpu.replace('-', '_')}", "join_bound")
+        )  # fmt: skip
         a_pair = min(width.value, job.dim) * product.value + bound.value
         work = {"cores": Work(seconds=job.num_compared * a_pair / machine.cores, rates=(width, product, bound))}
     constants: tuple[Rate, ...] = ()

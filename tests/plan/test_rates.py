@@ -71,13 +71,14 @@ def every_stage() -> list[StageCost]:
     return [cost for stage in STAGES if (cost := stage(job))]
 
 
-CONSTANT = re.compile(r"([A-Z_]+) of (scanner/\S+)\.py")
+CONSTANT = re.compile(r"([A-Z_]+)(?:\[(\w+)\])? of (scanner/\S+)\.py")
 
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if CONSTANT.match(rate.source)], ids=lambda rate: rate.name)
 def test_a_rate_that_a_module_has_too_is_the_same_there(rate):
-    name, module = CONSTANT.match(rate.source).groups()
-    assert rate.value == getattr(importlib.import_module(module.replace("/", ".")), name)
+    name, key, module = CONSTANT.match(rate.source).groups()
+    found = getattr(importlib.import_module(module.replace("/", ".")), name)
+    assert rate.value == (found[key] if key else found)
 
 
 def test_the_number_of_cells_is_that_of_the_search():

@@ -77,6 +77,13 @@ def test_a_join_of_narrow_vectors_takes_all_their_numbers(make_job, model):
     assert cost.work["cores"].seconds == pytest.approx(5e11 * 5e-10 / 4, rel=1e-5)
 
 
+def test_cores_with_bf16_join_in_bf16(rates, model):
+    rates = rates.given(join_product_avx512_bf16=1e-11 / 3)
+    machine = Machine.of(rates, gpus=0, gpu=None, cores=4, cpu="avx512-bf16", memory_bytes=10**11)
+    cost = stages.join(Job(images=10**6, model=model, machine=machine, rates=rates, search="join"))
+    assert cost.work["cores"].seconds == pytest.approx(5e11 * (60 * 1e-11 / 3 + 4e-10) / 4, rel=1e-5)
+
+
 def test_cells(make_job):
     job = make_job(search="cells")
     assert (job.num_cells, job.sample_rows, job.rows_in_cells) == (1000, 100_000, 2e6)
