@@ -15,6 +15,7 @@ from scanner.core.errors import ScannerError, nearest
 COMMANDS = {
     "scan": ("scanner.cli.scan", "Scan image-caption sets: embed, find near-duplicates, rank the risk."),
     "run": ("scanner.cli.scan", "A whole batch run from one YAML."),
+    "plan": ("scanner.cli.plan", "What a scan would take: time, disk and memory a stage."),
     "status": ("scanner.cli.inspect", "Where a run is: parts done, tables, last summary."),
     "query": ("scanner.cli.query", "Answer a question of the query library."),
     "sql": ("scanner.cli.query", "Run your own SQL over the tables of a run."),

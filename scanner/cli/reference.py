@@ -8,6 +8,7 @@ import click
 
 from scanner.cli.main import cli
 from scanner.core.reference import commands_page, configs_page, queries_page, tables_page
+from scanner.plan.page import plan_page
 
 
 def pages() -> dict[str, str]:
@@ -17,6 +18,7 @@ def pages() -> dict[str, str]:
         "queries.md": queries_page(),
         "configs.md": configs_page(),
         "commands.md": commands_page(cli),
+        "plan.md": plan_page(),
     }
 
 

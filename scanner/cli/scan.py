@@ -126,7 +126,12 @@ def _scan(config: RunConfig, run_url: str, *, quiet: bool) -> None:
 @click.command()
 @click.argument("config_path", metavar="CONFIG")
 @click.option("--out", "run_url", metavar="RUN", help="Folder of the run; required unless --plan.")
-@click.option("--plan", "is_plan", is_flag=True, help="Resolve the config, print it and what would run, and stop.")
+@click.option(
+    "--plan",
+    "is_plan",
+    is_flag=True,
+    help="Print the config, resolved, and its stages, and stop. For time and disk see scanner plan.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> None:
     """A whole batch run from one YAML: a file, or a shipped config by its name.

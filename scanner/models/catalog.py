@@ -33,13 +33,18 @@ def pretrained_module() -> ModuleType:
     return importlib.import_module("open_clip.pretrained")
 
 
+def model_names() -> list[str]:
+    """Every model that open_clip has a config of."""
+    return sorted(_config_paths())
+
+
 def model_config(model: str) -> Mapping[str, Any]:
     """open_clip's config of a model.
 
     Raises:
         EncoderError: no such model; names the nearest.
     """
-    paths = {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
+    paths = _config_paths()
     if model not in paths:
         raise EncoderError(f"open_clip has no model {model!r}", next_step=nearest(model, list(paths)))
     config: dict[str, Any] = json.loads(paths[model].read_text(encoding="utf-8"))
@@ -95,6 +100,10 @@ def preprocessing_of_file(model: str) -> Mapping[str, Any]:
             next_step="Put the file into a folder with its open_clip_config.json and use open_clip:local-dir:FOLDER.",
         )
     return next(iter(values.values()), {})
+
+
+def _config_paths() -> dict[str, Path]:
+    return {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
 
 
 def _folder() -> Path:
