@@ -27,7 +27,8 @@ def batches(x, *cuts):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("pairs", ["spanning", "all"])
 def test_two_steps_write_the_tables_of_one(tmp_path, seed, pairs):
-    x = planted(seed=seed)
+    # The last rows copy every other of the first, so that near ones gain copies together.
+    x = np.concatenate([planted(seed=seed), planted(seed=seed)[:100:2]])
     parts = batches(x, 150, 300, 520)
     step = write(tmp_path / "steps", parts[:2])
     assert search(step, neighbors__pairs=pairs).searched == "all"
@@ -46,7 +47,7 @@ def test_two_steps_write_the_tables_of_one(tmp_path, seed, pairs):
     num_grown = int((all_.counts[:num_old] > old.counts).sum())
     assert num_grown > 10
     assert second.num_compared == (num_new + num_grown) * num_old + num_new * (num_new - 1) // 2
-    assert second.num_compared <= 400 * 300 + 400 * 399 // 2
+    assert second.num_compared <= 450 * 300 + 450 * 449 // 2
     assert first.num_compared == len(all_.first) * (len(all_.first) - 1) // 2
     for table in contents(step):
         metadata = step.manifest(table).metadata
