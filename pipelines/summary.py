@@ -88,7 +88,7 @@ class ScanSummary:
             sweep = [dict(zip([c[0] for c in cursor.description], row, strict=True)) for row in cursor.fetchall()]
             cursor = run_query(connection, find_query("risk/top_captions"), {"limit": 20})
             captions = [dict(zip([c[0] for c in cursor.description], row, strict=True)) for row in cursor.fetchall()]
-        stages = {
+        stages: dict[str, dict[str, Any]] = {
             "embed": {
                 "seconds": embedded.seconds,
                 "images_per_s": embedded.images_per_s,
@@ -99,7 +99,13 @@ class ScanSummary:
                 "num_images_read": embedded.num_images_read,
                 "num_decoded": embedded.num_decoded,
             },
-            "neighbors": {"seconds": found.seconds, "images_per_s": found.images_per_s, "is_recomputed": found.is_recomputed},
+            "neighbors": {
+                "seconds": found.seconds,
+                "images_per_s": found.images_per_s,
+                "is_recomputed": found.is_recomputed,
+                "searched": found.searched,
+                "num_compared": found.num_compared,
+            },
             "risk": {
                 "seconds": ranked.seconds,
                 "images_per_s": found.num_images / max(ranked.seconds, 1e-9),

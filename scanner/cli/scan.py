@@ -39,6 +39,11 @@ def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[fl
 @click.option(
     "--report-thresholds", callback=_floats, metavar="T,T,...", help="Further thresholds to count groups at, in the same pass."
 )
+@click.option(
+    "--linkage",
+    type=click.Choice(["component", "leader"]),
+    help="A group is whoever a chain of neighbours reaches (default), or whoever is within the threshold of its representative.",
+)
 @click.option("--pairs", type=click.Choice(["spanning", "all"]), help="Write the links that span groups, or every pair.")
 @click.option(
     "--collapse-sha256/--no-collapse-sha256",
@@ -48,6 +53,11 @@ def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[fl
 @click.option("--batch-size", type=int, help="Images a forward pass.")
 @click.option("--part-rows", type=int, help="Rows of a part, about.")
 @click.option("--workers", type=int, help="Decoding processes (default: one a core).")
+@click.option(
+    "--incremental/--no-incremental",
+    default=None,
+    help="Compare images that were added with all (default), or search everything anew.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the encoder runs.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no summary.")
 def scan(
@@ -60,11 +70,13 @@ def scan(
     image_column: str | None,
     threshold: float | None,
     report_thresholds: list[float] | None,
+    linkage: str | None,
     pairs: str | None,
     collapse_sha256: bool | None,
     batch_size: int | None,
     part_rows: int | None,
     workers: int | None,
+    incremental: bool | None,
     device: str | None,
     quiet: bool,
 ) -> None:
@@ -93,11 +105,13 @@ def scan(
         "encoder.batch_size": batch_size,
         "neighbors.threshold": threshold,
         "neighbors.report_thresholds": report_thresholds,
+        "neighbors.linkage": linkage,
         "neighbors.pairs": pairs,
         "neighbors.collapse_sha256": collapse_sha256,
         "store.part_rows": part_rows,
         "compute.workers": workers,
         "compute.device": device,
+        "compute.incremental": incremental,
     }
     config = override(config, {key: value for key, value in flags.items() if value is not None})
     _scan(config, run_url, quiet=quiet)
@@ -148,7 +162,8 @@ def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> No
         import yaml
 
         click.echo(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
-        click.echo("# stages: embed (shards, images, embeddings) -> neighbors (neighbors, pairs, groups, thresholds)")
+        click.echo("# stages: embed (shards, images, embeddings) -> neighbors (links, neighbors, pairs, groups,")
+        click.echo("#            group_shape, thresholds)")
         click.echo("#         -> risk (group_captions, group_risk, prompts) -> report (report.html)")
         return
     if not run_url:

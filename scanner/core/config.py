@@ -88,6 +88,9 @@ class NeighborsConfig(_Section):
     """Both find every pair: ``join`` settles most of them by bounds, ``faiss-flat`` computes all cosines in full."""
     collapse_sha256: bool = True
     """Images of equal bytes are one row of the search; off, only the search itself joins them."""
+    linkage: Literal["component", "leader"] = "component"
+    """``component``: whoever a chain of neighbours reaches; ``leader`` splits chains: every member within the threshold of the
+    representative."""
     pairs: Literal["spanning", "all"] = "spanning"
     """``all`` writes every pair at or above the threshold, up to max_pairs."""
     max_pairs: int = Field(default=10_000_000, ge=0)
@@ -157,6 +160,8 @@ class ComputeConfig(_Section):
     """Decoding processes; ``auto``: one a core."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the encoder runs."""
+    incremental: bool = True
+    """Images that were added are compared with all, those that were there before not again with one another."""
 
 
 class RunConfig(_Section):

@@ -103,6 +103,12 @@ _ALL = (
         ("is_spanning", "bool", "kept to span a group: the links of a maximum spanning forest"),
     ),
     _table(
+        "links", "one row per link of the maximum spanning forest at the lowest swept threshold", "left_id right_id",
+        ("left_id", "int64", "the smaller image_id"),
+        ("right_id", "int64", "the larger image_id"),
+        ("similarity", "float32", "cosine of the two embeddings; 1 for exact copies (equal bytes or equal embeddings)"),
+    ),
+    _table(
         "groups", "one row per image in a group of two or more", "image_id",
         ("image_id", "int64", "the image"),
         ("group_id", "int64", "smallest image_id of the group"),
@@ -112,9 +118,16 @@ _ALL = (
         ("confidence", "float32?", "of the kind, in [0, 1]; null where nothing but the search has looked"),
     ),
     _table(
+        "group_shape", "one row per group that the search made", "group_id",
+        ("group_id", "int64", "the group"),
+        ("diameter_similarity", "float32", "smallest cosine found between two members, by two sweeps; the true one may be lower"),
+        ("left_id", "int64", "one of those two members, the smaller image_id"),
+        ("right_id", "int64", "the other"),
+    ),
+    _table(
         "thresholds", "one row per swept threshold", "threshold",
         ("threshold", "float64", "cosine"),
-        ("num_groups", "int64", "groups of two or more"),
+        ("num_groups", "int64", "connected components of two or more, whatever the linkage"),
         ("num_grouped", "int64", "images in them"),
         ("largest_group", "int64", "images in the largest"),
         ("num_pairs", "int64", "pairs of images at or above the threshold, exact copies counted"),

@@ -22,8 +22,10 @@ def spanning_links(classes: Collapse, links: PairBlock, threshold: float) -> Pai
     return left, right
 
 
-def image_pairs(blocks: Iterable[PairBlock], classes: Collapse, *, limit: int) -> tuple[Pairs, bool]:
+def image_pairs(blocks: Iterable[PairBlock], classes: Collapse, *, limit: int, num_known: int = 0) -> tuple[Pairs, bool]:
     """Every pair of images behind pairs of classes, and of copies within a class, up to ``limit``.
+
+    Pairs among the first ``num_known`` images are known already and are left out.
 
     Returns:
         The pairs: two int64 (m,), m <= limit.
@@ -32,6 +34,9 @@ def image_pairs(blocks: Iterable[PairBlock], classes: Collapse, *, limit: int) -
     lefts, rights = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     room = limit
     for left, right in _pieces(blocks, classes):
+        if num_known:
+            is_new = np.maximum(left, right) >= num_known
+            left, right = left[is_new], right[is_new]
         lefts.append(np.minimum(left, right)[:room])
         rights.append(np.maximum(left, right)[:room])
         if len(left) > room:

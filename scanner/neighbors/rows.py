@@ -66,11 +66,27 @@ def read_rows(store: Store) -> Rows:
     )
 
 
-def collapse_copies(rows: Rows, settings: NeighborsConfig) -> Collapse:
-    """Classes of equal copies: equal embeddings, and equal files unless switched off."""
-    by_vector = collapse(rows.vectors)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Copies:
+    """Which rows equal one another, by their vectors and by their files.
+
+    Attributes:
+        by_vector, by_file: int64 (n,), for each row the smallest row that it equals.
+    """
+
+    by_vector: NDArray[np.int64]
+    by_file: NDArray[np.int64]
+
+    def classes(self, num_rows: int | None = None) -> Collapse:
+        """Classes among the first ``num_rows`` rows alone, or among all."""
+        return Collapse.from_labels(merge(self.by_vector[:num_rows], self.by_file[:num_rows]))
+
+
+def find_copies(rows: Rows, settings: NeighborsConfig) -> Copies:
+    """Equal embeddings, and equal files unless switched off."""
+    by_vector = collapse(rows.vectors).labels
     if not settings.collapse_sha256 or not rows.has_sha256.any():
-        return by_vector
+        return Copies(by_vector=by_vector, by_file=by_vector)
     labels = collapse(rows.sha256, missing=~rows.has_sha256).labels
     copies = np.flatnonzero(labels != np.arange(len(labels)))
     # A digest that the source recorded is a claim. Where the pixels contradict it, the search decides instead.
@@ -80,4 +96,4 @@ def collapse_copies(rows: Rows, settings: NeighborsConfig) -> Collapse:
             "%d images have the recorded sha256 of another image but do not look like it; the digest is not used", refuted.sum()
         )
         labels[copies[refuted]] = copies[refuted]
-    return Collapse.from_labels(merge(by_vector.labels, labels))
+    return Copies(by_vector=by_vector, by_file=labels)

@@ -1,4 +1,4 @@
-"""Tables ``neighbors``, ``pairs``, ``groups`` and ``thresholds`` from the embeddings: every pair above the threshold, exactly."""
+"""Neighbours and groups from the embeddings: every pair above the threshold, exactly; after the first scan, only what is new."""
 
 from __future__ import annotations
 
@@ -6,23 +6,41 @@ import logging
 import time
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scanner.core.config import NeighborsConfig, RunConfig, fingerprint
 from scanner.core.progress import Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Store
+from scanner.neighbors.earlier import covered, read_earlier, search_key
 from scanner.neighbors.groups import make_groups
-from scanner.neighbors.rows import collapse_copies, read_rows
-from scanner.neighbors.search_pass import search_memory, search_pass
-from scanner.neighbors.tables import groups_table, neighbors_table, pairs_table, thresholds_table
+from scanner.neighbors.linkage import leader_labels
+from scanner.neighbors.rows import Rows, find_copies, read_rows
+from scanner.neighbors.search_pass import PassResult, search_memory, search_pass
+from scanner.neighbors.shape import is_chain
+from scanner.neighbors.tables import (
+    group_shape_table,
+    groups_table,
+    links_table,
+    neighbors_table,
+    pairs_table,
+    thresholds_table,
+)
+from scanner.search.collapse import Collapse
 
 log = logging.getLogger("scanner.neighbors")
 
-OUTPUTS = ("pairs", "groups", "thresholds", "neighbors")
+OUTPUTS = ("links", "pairs", "groups", "group_shape", "thresholds", "neighbors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NeighborsResult:
-    """What the search found. ``is_recomputed`` is False where the committed tables already answered."""
+    """What the search found. ``is_recomputed`` is False where the committed tables already answered.
+
+    ``searched`` says how the tables were made: ``all``, or ``incremental`` from those of an earlier scan; ``num_compared`` counts
+    the pairs that were compared for it.
+    """
 
     is_recomputed: bool
     threshold: float
@@ -31,6 +49,8 @@ class NeighborsResult:
     num_grouped: int
     largest_group: int
     seconds: float
+    searched: str = "all"
+    num_compared: int = 0
 
     @property
     def images_per_s(self) -> float:
@@ -38,7 +58,7 @@ class NeighborsResult:
 
 
 def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
-    """Brings the four tables up to date and commits them.
+    """Brings the tables up to date and commits them.
 
     Raises:
         StoreError: the embeddings are not there.
@@ -52,44 +72,94 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
         return _result(store, settings, num_images=num_images, is_recomputed=False, start=start)
 
     rows = read_rows(store)
-    classes = collapse_copies(rows, settings)
-    log.info(
-        "%d images, %d after collapsing equal ones; the search holds about %.1f GiB",
-        len(rows.image_id),
-        len(classes.first),
-        (rows.vectors.nbytes + search_memory(len(classes.first), rows.vectors.shape[1], settings)) / 2**30,
-    )
-    unique = rows.vectors if len(classes.first) == len(rows.vectors) else rows.vectors[classes.first]
-    found = search_pass(unique, classes, settings, progress)
+    classes, unique, found = _search(store, rows, config, progress)
     labels = classes.first[found.forest.components(settings.cosine)][classes.inverse]
+    if settings.linkage == "leader":
+        labels = leader_labels(rows.vectors, labels, rows.resolution, rows.caption_length, settings.cosine)
     groups = make_groups(labels, rows.resolution, rows.caption_length)
 
     pairs, is_truncated = pairs_table(rows, classes, found, settings)
     tables = {
+        "links": links_table(rows, classes, found),
         "pairs": pairs,
         "groups": groups_table(rows, groups, threshold=settings.cosine),
+        "group_shape": group_shape_table(rows, groups),
         "thresholds": thresholds_table(classes, found),
         "neighbors": neighbors_table(rows, unique, classes, found, seed=settings.seed),
     }
+    _tell_chains(tables["group_shape"]["diameter_similarity"].to_numpy(), settings)
+    facts: dict[str, object] = {
+        "fingerprint": whole,
+        "threshold": settings.cosine,
+        "search": settings.search,
+        "linkage": settings.linkage,
+        "searched": "all" if found.earlier is None else "incremental",
+        "num_compared": found.num_compared,
+    }
+    more: dict[str, dict[str, object]] = {
+        "links": {"search_key": search_key(settings), "covers": covered(store)},
+        "pairs": {"is_truncated": is_truncated},
+    }
     for table, content in tables.items():
-        metadata = {"fingerprint": whole, "threshold": settings.cosine, "search": settings.search}
-        if table == "pairs":
-            metadata["is_truncated"] = is_truncated
+        metadata = {**facts, **more.get(table, {})}
         store.write_table(table, content, fingerprint=whole, part_rows=config.store.part_rows, metadata=metadata)
     return _result(store, settings, num_images=len(rows.image_id), is_recomputed=True, start=start)
+
+
+def _search(store: Store, rows: Rows, config: RunConfig, progress: Progress) -> tuple[Collapse, NDArray[np.float16], PassResult]:
+    """Classes of copies, the vector of each, and what a search found: of what is new where earlier tables answer for the rest."""
+    settings = config.neighbors
+    copies = find_copies(rows, settings)
+    classes = copies.classes()
+    unique = rows.vectors if len(classes.first) == len(rows.vectors) else rows.vectors[classes.first]
+    earlier, reason = read_earlier(store, rows, copies, settings) if config.compute.incremental else (None, "")
+    log.info(
+        "%d images, %d of them new, %d after collapsing equal ones; the search holds about %.1f GiB",
+        len(rows.image_id),
+        len(rows.image_id) - (earlier.num_rows if earlier else 0),
+        len(classes.first),
+        (rows.vectors.nbytes + search_memory(len(classes.first), rows.vectors.shape[1], settings)) / 2**30,
+    )
+    if earlier is not None:
+        found = search_pass(unique, classes, settings, progress, earlier)
+        if settings.pairs == "spanning" or not _is_truncated(found, settings):
+            return classes, unique, found
+        # Which pairs are kept depends on the order of the search, and two searches have another.
+        reason = "there are more pairs than max_pairs"
+    if reason:
+        log.warning("neighbors: the earlier tables are not added to (%s); everything is searched anew", reason)
+    return classes, unique, search_pass(unique, classes, settings, progress)
+
+
+def _is_truncated(found: PassResult, settings: NeighborsConfig) -> bool:
+    return bool(found.num_pairs()[found.thresholds.index(settings.cosine)] > settings.max_pairs)
+
+
+def _tell_chains(diameter_similarity: NDArray[np.float32], settings: NeighborsConfig) -> None:
+    num_chains = int(is_chain(diameter_similarity, settings.cosine).sum())
+    if num_chains:
+        log.info(
+            "%d of %d groups are chains: they hold two images that no third is near to; `--linkage leader` splits them, "
+            "`scanner query RUN groups/chained_groups` lists them",
+            num_chains,
+            len(diameter_similarity),
+        )
 
 
 def _result(store: Store, settings: NeighborsConfig, *, num_images: int, is_recomputed: bool, start: float) -> NeighborsResult:
     import pyarrow.compute as pc
 
-    sweep = store.read("thresholds")
-    row = sweep.filter(pc.equal(sweep["threshold"], settings.cosine)).to_pylist()[0]
+    sizes = pc.value_counts(store.read("groups", ["group_id"])["group_id"]).field("counts")
+    manifest = store.manifest("links")
+    assert manifest is not None, "it was committed or compared just now"
     return NeighborsResult(
         is_recomputed=is_recomputed,
-        threshold=row["threshold"],
+        threshold=settings.cosine,
         num_images=num_images,
-        num_groups=row["num_groups"],
-        num_grouped=row["num_grouped"],
-        largest_group=row["largest_group"],
+        num_groups=len(sizes),
+        num_grouped=pc.sum(sizes).as_py() or 0,
+        largest_group=pc.max(sizes).as_py() or 0,
         seconds=time.perf_counter() - start,
+        searched=manifest.metadata["searched"],
+        num_compared=manifest.metadata["num_compared"],
     )

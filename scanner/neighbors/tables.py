@@ -13,6 +13,7 @@ from scanner.neighbors.groups import Groups, row_similarities
 from scanner.neighbors.pairs import image_pairs, spanning_links
 from scanner.neighbors.rows import Rows
 from scanner.neighbors.search_pass import PassResult
+from scanner.neighbors.shape import diameters
 from scanner.search.collapse import Collapse
 from scanner.search.forest import components
 from scanner.search.kmeans import cell_centres, choose_num_cells, outlier_scores
@@ -29,9 +30,13 @@ def pairs_table(rows: Rows, classes: Collapse, found: PassResult, settings: Neig
     left, right = spanning_links(classes, found.forest.links(), settings.cosine)
     is_truncated, num_spanning = found.is_truncated, len(left)
     if settings.pairs == "all":
-        (more_left, more_right), is_cut = image_pairs(found.blocks, classes, limit=settings.max_pairs)
+        (known_left, known_right), num_known = ((left[:0], right[:0]), 0)
+        if found.earlier is not None:
+            (known_left, known_right), num_known = found.earlier.pairs, found.earlier.num_rows
+        limit = max(0, settings.max_pairs - len(known_left))
+        (more_left, more_right), is_cut = image_pairs(found.blocks, classes, limit=limit, num_known=num_known)
         is_truncated |= is_cut
-        left, right = np.concatenate([left, more_left]), np.concatenate([right, more_right])
+        left, right = np.concatenate([left, known_left, more_left]), np.concatenate([right, known_right, more_right])
     # A link is a pair too: of the two the first, which is the link, stays.
     _, first = np.unique(left * len(rows.image_id) + right, return_index=True)
     left, right, is_spanning = left[first], right[first], first < num_spanning
@@ -42,6 +47,32 @@ def pairs_table(rows: Rows, classes: Collapse, found: PassResult, settings: Neig
         "is_spanning": is_spanning,
     }
     return _table("pairs", content), is_truncated
+
+
+def links_table(rows: Rows, classes: Collapse, found: PassResult) -> pa.Table:
+    """Table ``links``: the forest over classes, and from each class's first image to its copies."""
+    links = found.forest.links()
+    copies = np.flatnonzero(classes.labels != np.arange(len(classes.labels)))
+    left = np.concatenate([classes.first[links.left], classes.labels[copies]])
+    right = np.concatenate([classes.first[links.right], copies])
+    similarity = np.concatenate([links.similarity, np.ones(len(copies), np.float32)])
+    order = np.lexsort((right, left))
+    left, right, similarity = rows.image_id[left[order]], rows.image_id[right[order]], similarity[order]
+    return _table("links", {"left_id": left, "right_id": right, "similarity": similarity})
+
+
+def group_shape_table(rows: Rows, groups: Groups) -> pa.Table:
+    """Table ``group_shape``: how far apart two members of a group are."""
+    found = diameters(rows.vectors, groups)
+    return _table(
+        "group_shape",
+        {
+            "group_id": rows.image_id[found.group],
+            "diameter_similarity": found.similarity,
+            "left_id": rows.image_id[found.left],
+            "right_id": rows.image_id[found.right],
+        },
+    )
 
 
 def groups_table(rows: Rows, groups: Groups, *, threshold: float) -> pa.Table:
@@ -67,7 +98,7 @@ def groups_table(rows: Rows, groups: Groups, *, threshold: float) -> pa.Table:
 def thresholds_table(classes: Collapse, found: PassResult) -> pa.Table:
     content: dict[str, list[Any]] = {name: [] for name in TABLES["thresholds"].column_names}
     links = found.forest.links()
-    for threshold, num_pairs in zip(found.histogram.thresholds, found.histogram.num_pairs().tolist(), strict=True):
+    for threshold, num_pairs in zip(found.thresholds, found.num_pairs().tolist(), strict=True):
         kept = links.similarity >= np.float32(threshold)
         nodes = components(len(classes.first), links.left[kept], links.right[kept])
         sizes = np.bincount(nodes, weights=classes.counts, minlength=len(nodes)).astype(np.int64)

@@ -35,6 +35,19 @@ def test_similarities_are_cosines_whatever_the_length():
     assert row_similarities(wide, rows, rows).tolist() == [1, 1, 1, 1, 0]
 
 
+def test_counts_go_on_from_an_earlier_search():
+    """Nodes 0 to 2 are known, and node 1 has gained two copies since; node 3 is new."""
+    counts = NeighborCounts(np.array([1, 3, 1, 1]))
+    known = {"num_others": np.array([1, 2, 1]), "nearest": np.array([1, -1, 1]), "similarity": np.float32([0.9, -np.inf, 0.95])}
+    counts.start_from(**known)
+    counts.add_copies(np.array([0, 2]), np.array([2, 2]))
+    counts.add(np.array([0, 2]), np.array([3, 3]), np.float32([0.9, 0.96]))
+    assert counts.num_neighbors().tolist() == [4, 4, 4, 2]
+    assert counts.nearest.tolist() == [1, -1, 3, 2], "of two as near the lower stays"
+    counts.add(np.empty(0, int), np.empty(0, int), np.empty(0, np.float32))
+    assert counts.num_neighbors().tolist() == [4, 4, 4, 2]
+
+
 def test_counts_hold_multiplicity_and_do_not_depend_on_the_order_of_blocks():
     rng = np.random.default_rng(1)
     copies = rng.integers(1, 4, 30)

@@ -134,6 +134,19 @@ def test_an_appended_shard_leaves_old_parts_untouched(shards, tmp_path):
     assert (summary.num_images, summary.largest_group) == (25, 4)
 
 
+def test_a_scan_that_was_added_to_is_one_scan_of_all(shards, tmp_path):
+    out, fresh = tmp_path / "run", tmp_path / "fresh"
+    assert run(shards, out).stages["neighbors"]["searched"] == "all"
+    write_tar(shards / "9.tar", [m for i in range(3) for m in sample(f"9{i}", encoded(draw(i)), f"a picture {i}")])
+    neighbors, whole = (run(shards, place).stages["neighbors"] for place in (out, fresh))
+    assert (neighbors["searched"], whole["searched"]) == ("incremental", "all")
+    assert 0 < neighbors["num_compared"] < whole["num_compared"]
+    assert tables_of(out) == tables_of(fresh)
+    repeated = run(shards, out)
+    assert not repeated.is_recomputed
+    assert repeated.stages["neighbors"]["searched"] == "incremental"
+
+
 def test_a_further_source_leaves_the_parts_of_the_first_alone(shards, tmp_path):
     out, other = tmp_path / "run", tmp_path / "other"
     run(shards, out)
