@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from scanner.core.config import NeighborsConfig
 from scanner.core.progress import Progress
-from scanner.neighbors.counts import NeighborCounts
 from scanner.neighbors.earlier import Earlier
-from scanner.neighbors.exact import exact_blocks, searched_threshold
 from scanner.search import join, threshold
 from scanner.search.collapse import Collapse
+from scanner.search.counts import NeighborCounts
+from scanner.search.exact import exact_blocks, searched_threshold
 from scanner.search.forest import PairHistogram, SpanningForest
 from scanner.search.threshold import PairBlock
 

@@ -21,7 +21,7 @@ from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
 from scanner.search.scratch import ScratchRows, release
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, RowReader, UnitRows, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ class CellsJoin:
         recall: share of its neighbours that a row finds in the mean, aimed at; in (0, 1).
         memory_bytes: for everything beside x; rows that do not fit are put in order on disk.
         scratch: folder for them; empty: the system's.
-        precision, threads, seed, width: see :class:`scanner.search.join.ThresholdJoin`.
+        precision, threads, seed, width, is_exact: see :class:`scanner.search.join.ThresholdJoin`.
         num_cells: None: about sqrt(2.5 n).
         reach: None leaves it to the pilot.
 
@@ -96,6 +96,7 @@ class CellsJoin:
     threads: int | None = None
     seed: int = 0
     width: int | None = None
+    is_exact: bool = False
     num_cells: int | None = None
     reach: float | None = None
     stats: CellsStats = field(init=False)
@@ -107,7 +108,7 @@ class CellsJoin:
                 next_step="Give a number between 0 and 1 such as 0.99; for all pairs choose the search `join`.",
             )
         self.threads = self.threads or os.cpu_count() or 1
-        self._bounds = Bounds(check_threshold(self.threshold), self.precision)
+        self._bounds = Bounds(check_threshold(self.threshold), self.precision, is_exact=self.is_exact)
         n, d = self.x.shape
         rotation = fit_rotation(
             self.x, self.threshold, seed=self.seed, width=self.width, precision=self._bounds.precision,
@@ -210,7 +211,7 @@ class CellsJoin:
         """All pairs (row, other) at or above the threshold, by the bounds and fp32."""
         import torch
 
-        reader = GivenRows(self.x, np.arange(len(self.x)))
+        reader = GivenRows(self.x, np.arange(len(self.x)), is_exact=self.is_exact)
         mine = bounds[torch.from_numpy(rows)]
 
         def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -237,12 +238,12 @@ class CellsJoin:
         n, d = self.x.shape
         order = self._cells.order
         if needed + 4 * n * d <= self.memory_bytes:
-            return UnitRows.of(self.x, order, threads=self.threads or 1), 0
+            return HeldRows.of(self.x, order, is_exact=self.is_exact, threads=self.threads or 1), 0
         if not isinstance(self.x, np.memmap) or needed + 2 * n * d <= self.memory_bytes:
-            return GivenRows(self.x, order), 0
+            return GivenRows(self.x, order, is_exact=self.is_exact), 0
         place = np.empty(n, np.int64)
         place[order] = np.arange(n)
-        rows = ScratchRows(self.scratch, num_rows=n, dim=d)
+        rows = ScratchRows(self.scratch, num_rows=n, dim=d, is_exact=self.is_exact)
         for start in range(0, n, WRITE_ROWS):
             places = place[start : start + WRITE_ROWS]
             by_place = np.argsort(places)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, RowReader, UnitRows, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +71,7 @@ class ThresholdJoin:
         memory_bytes: unit rows are kept in fp32 where they fit into half of it, else made anew whenever they are needed.
         seed: of the sample behind the bounds; it changes the time only.
         width: of the bounds; None leaves it to a pilot.
+        is_exact: cosines in float64 instead of fp32 (``exact``): the same bits however a pair was found.
 
     Raises:
         ConfigError: a threshold outside (0, 1], an unknown precision.
@@ -84,11 +85,12 @@ class ThresholdJoin:
     memory_bytes: int = 4 * 2**30
     seed: int = 0
     width: int | None = None
+    is_exact: bool = False
     stats: JoinStats = field(init=False)
 
     def __post_init__(self) -> None:
         self.threads = self.threads or os.cpu_count() or 1
-        self._bounds = Bounds(check_threshold(self.threshold), self.precision)
+        self._bounds = Bounds(check_threshold(self.threshold), self.precision, is_exact=self.is_exact)
         self.precision = self._bounds.precision
         sets = [self.x] if self.y is None else [self.x, self.y]
         rotation = fit_rotation(
@@ -100,8 +102,10 @@ class ThresholdJoin:
         budget = self.memory_bytes // 2
         self._sides = []
         for rows in sets:
-            side, pivots = _lay_out(rows, rotation, self._bounds, pivots, seed=self.seed, budget=budget, threads=self.threads)
-            budget -= 4 * rows.size if isinstance(side.rows, UnitRows) else 0
+            side, pivots = _lay_out(
+                rows, rotation, self._bounds, pivots, seed=self.seed, budget=budget, is_exact=self.is_exact, threads=self.threads
+            )
+            budget -= 4 * rows.size if isinstance(side.rows, HeldRows) else 0
             self._sides.append(side)
         logger.info(
             "exact join: %s rows of %d, similarity >= %g, %s bounds of %d numbers (%.2g of the pairs need more), %d threads",
@@ -195,6 +199,7 @@ def _lay_out(
     *,
     seed: int,
     budget: int,
+    is_exact: bool,
     threads: int,
 ) -> tuple[_Side, torch.Tensor]:
     """A set in search order: by the nearest of some of its rows, then as it was."""
@@ -217,7 +222,7 @@ def _lay_out(
     for _ in in_order(range(0, n, step), prepare, threads):
         pass
     order = np.argsort(nearest, kind="stable")
-    rows: RowReader = GivenRows(x, order)
+    rows: RowReader = GivenRows(x, order, is_exact=is_exact)
     if 4 * n * d <= budget:
-        rows = UnitRows.of(x, order, threads=threads)
+        rows = HeldRows.of(x, order, is_exact=is_exact, threads=threads)
     return _Side(order=order, bounds=found[torch.from_numpy(order)], rows=rows), pivots

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import StoreError
-from scanner.search.threshold import FloatRows, unit_rows
+from scanner.search.threshold import FloatRows, unit_rows, widened
 
 RELEASE_BYTES = 1 << 28
 """Of mapped rows read, after which their pages are given back: they stay cached where there is room, and count as free."""
@@ -28,12 +28,14 @@ class ScratchRows:
     Args:
         folder: where it lies; made if it is not there. Empty: the system's folder for temporary files.
         num_rows, dim: its shape.
+        is_exact: rows are read as they are instead of scaled.
 
     Raises:
         StoreError: there is no room, or no permission.
     """
 
-    def __init__(self, folder: str, *, num_rows: int, dim: int) -> None:
+    def __init__(self, folder: str, *, num_rows: int, dim: int, is_exact: bool = False) -> None:
+        self._convert = widened if is_exact else unit_rows
         self.shape = (num_rows, dim)
         self._row_bytes = 2 * dim
         self._num_read = 0
@@ -70,8 +72,8 @@ class ScratchRows:
                 part, offset = part[written:], offset + written
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 (m, dim): unit rows at these places."""
-        rows = unit_rows(self._rows[places])
+        """float32 (m, dim): rows at these places; of norm 1, or as they are where the recheck is exact."""
+        rows = self._convert(self._rows[places])
         self._num_read += len(places) * max(self._row_bytes, mmap.PAGESIZE)
         if self._num_read > RELEASE_BYTES:
             self._num_read = 0

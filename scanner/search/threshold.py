@@ -68,7 +68,7 @@ def unit_rows(x: FloatRows) -> NDArray[np.float32]:
     Half-precision storage moves a norm by up to 5e-4, more than the gap between two thresholds that matter, so rows are
     scaled after they are widened. A row that is zero or not finite has no direction: it becomes zero and matches nothing.
     """
-    rows = _widened(np.asarray(x, np.float16)) if x.dtype == np.float16 else np.array(x, dtype=np.float32, order="C")
+    rows = widened(x)
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt(np.vecdot(rows, rows))
     usable = np.isfinite(norms) & (norms > 0)
@@ -80,11 +80,13 @@ def unit_rows(x: FloatRows) -> NDArray[np.float32]:
     return rows
 
 
-def _widened(x: NDArray[np.float16]) -> NDArray[np.float32]:
-    """float16 to float32 by torch, which takes a seventh of numpy's time for it."""
+def widened(x: FloatRows) -> NDArray[np.float32]:
+    """A float32 copy."""
+    if x.dtype != np.float16:
+        return np.array(x, dtype=np.float32, order="C")
     import torch
 
-    # torch would warn of an array that it may not write.
+    # torch takes a seventh of numpy's time for it. It would warn of an array that it may not write.
     rows: NDArray[np.float32] = torch.from_numpy(np.array(x, order="C")).float().numpy()
     return rows
 

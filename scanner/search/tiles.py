@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from scanner.core.errors import ConfigError
 from scanner.core.hardware import cpu_computes_bf16
 from scanner.search.bounds import ROUNDING, Rotation
-from scanner.search.threshold import FloatRows, PairBlock, unit_rows
+from scanner.search.exact import cosines
+from scanner.search.threshold import FloatRows, PairBlock, unit_rows, widened
 
 if TYPE_CHECKING:
     import torch
@@ -49,50 +50,50 @@ class RowReader(Protocol):
     """Rows in search order, wherever they lie."""
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 (m, d): unit rows at these places, in their order."""
+        """float32 (m, d): rows at these places, in their order; of norm 1, or as they are where the recheck is exact."""
         ...
 
 
-class UnitRows:
-    """Rows in memory, scaled to norm 1 and in search order: the fastest to read.
+class HeldRows:
+    """Rows in memory, in search order: the fastest to read.
 
     Args:
-        x: float32 (n, d).
+        x: float32 (n, d), as they are to be read.
     """
 
     def __init__(self, x: NDArray[np.float32]) -> None:
         self._x = x
 
     @classmethod
-    def of(cls, x: FloatRows, order: NDArray[np.int64], *, threads: int) -> UnitRows:
+    def of(cls, x: FloatRows, order: NDArray[np.int64], *, is_exact: bool, threads: int) -> HeldRows:
         """A copy of x (n, d) in an order (n,)."""
-        unit = np.empty(x.shape, np.float32)
+        held, convert = np.empty(x.shape, np.float32), widened if is_exact else unit_rows
         step = max(1, BLOCK_BYTES // (4 * x.shape[1]))
 
         def widen(start: int) -> None:
-            unit[start : start + step] = unit_rows(x[order[start : start + step]])
+            held[start : start + step] = convert(x[order[start : start + step]])
 
         for _ in in_order(range(0, len(x), step), widen, threads):
             pass
-        return cls(unit)
+        return cls(held)
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         return self._x[places]
 
 
 class GivenRows:
-    """Rows where they were given, in memory or on disk; scaled each time.
+    """Rows where they were given, in memory or on disk; converted each time.
 
     Args:
         x: (n, d) float16 or float32.
         order: int64 (n,), the row at each place.
     """
 
-    def __init__(self, x: FloatRows, order: NDArray[np.int64]) -> None:
-        self._x, self._order = x, order
+    def __init__(self, x: FloatRows, order: NDArray[np.int64], *, is_exact: bool) -> None:
+        self._x, self._order, self._convert = x, order, widened if is_exact else unit_rows
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        return unit_rows(self._x[self._order[places]])
+        return self._convert(self._x[self._order[places]])
 
 
 Take: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -119,9 +120,11 @@ class Bounds:
     Args:
         threshold: cosine, as float32.
         precision: ``auto`` (bf16 where the CPU multiplies it natively, else fp32), ``fp32`` or ``bf16``.
+        is_exact: what bounds do not settle is computed in float64 (``exact``), so that no cosine depends on how it was found;
+            else in fp32.
     """
 
-    def __init__(self, threshold: np.float32, precision: str) -> None:
+    def __init__(self, threshold: np.float32, precision: str, *, is_exact: bool = False) -> None:
         import torch
 
         if precision not in PRECISIONS:
@@ -130,6 +133,7 @@ class Bounds:
         self.dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.rounding = BF16_ROUNDING if self.precision == "bf16" else ROUNDING
         self.radius = threshold
+        self._full = _exact if is_exact else _in_fp32
         self._cut = rounded_down(float(threshold) - self.rounding, self.dtype)
         self._state = local()
 
@@ -142,11 +146,11 @@ class Bounds:
     def pairs(
         self, rows: torch.Tensor, columns: torch.Tensor, take_rows: Take, take_columns: Take, *, offset: int | None = None
     ) -> TilePairs:
-        """Pairs of two blocks of bounds that are at or above the threshold, each confirmed in fp32.
+        """Pairs of two blocks of bounds that are at or above the threshold, each confirmed in full.
 
         Args:
             rows, columns: bounds (m, w) and (n, w).
-            take_rows, take_columns: unit rows float32 (k, d) by their place in the block.
+            take_rows, take_columns: rows float32 (k, d) by their place in the block, as a RowReader gives them.
             offset: of the first column from the first row, where both are of one set: each pair is then seen once, row before
                 column.
         """
@@ -161,7 +165,7 @@ class Bounds:
         some_rows, some_columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if len(some_rows) * len(some_columns) <= DENSE * num_candidates:
             # One product of all rows concerned. What no bound let through is below the threshold here too, but for the mask.
-            found = _products(take_rows(some_rows), take_columns(some_columns))
+            found = self._full(take_rows(some_rows), take_columns(some_columns), False)
             row, column = np.divmod(np.flatnonzero(found.reshape(-1) >= self.radius), len(some_columns))
             similarity = found[row, column]
             row, column = some_rows[row], some_columns[column]
@@ -173,7 +177,7 @@ class Bounds:
             similarity = np.empty(len(row), np.float32)
             for start in range(0, len(row), CHECK_ROWS):
                 block = slice(start, start + CHECK_ROWS)
-                np.vecdot(take_rows(row[block]), take_columns(column[block]), out=similarity[block])
+                similarity[block] = self._full(take_rows(row[block]), take_columns(column[block]), True)
             near = similarity >= self.radius
             row, column, similarity = row[near], column[near], similarity[near]
         return TilePairs(row=row, column=column, similarity=similarity, num_candidates=num_candidates)
@@ -230,12 +234,28 @@ def sortable(value: float, dtype: torch.dtype) -> np.float32 | np.int16:
     return np.float32(value) if dtype == torch.float32 else np.int16(torch.tensor(value, dtype=dtype).view(torch.int16))
 
 
-def _products(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """All inner products, by torch, whose workers have one thread each: numpy's BLAS would start its own."""
+def _in_fp32(a: NDArray[np.float32], b: NDArray[np.float32], is_paired: bool) -> NDArray[np.float32]:
+    """Cosines of unit rows: (m,) of each row of a with that of b, or (m, n) of all."""
     import torch
 
+    if is_paired:
+        paired: NDArray[np.float32] = np.vecdot(a, b)
+        return paired
+    # torch, whose workers have one thread each: numpy's BLAS would start its own.
     products: NDArray[np.float32] = torch.mm(torch.from_numpy(a), torch.from_numpy(b).T).numpy()
     return products
+
+
+def _exact(a: NDArray[np.float32], b: NDArray[np.float32], is_paired: bool) -> NDArray[np.float32]:
+    """As ``_in_fp32``, of rows of any norm, in float64."""
+    import torch
+
+    left, right = torch.from_numpy(a).double(), torch.from_numpy(b).double()
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms = [np.vecdot(side.numpy(), side.numpy()) for side in (left, right)]
+        if is_paired:
+            return cosines(np.vecdot(left.numpy(), right.numpy()), norms[0] * norms[1])
+        return cosines(torch.mm(left, right.T).numpy(), np.outer(norms[0], norms[1]))
 
 
 def joined(blocks: list[PairBlock]) -> PairBlock:

@@ -56,7 +56,7 @@ def test_pair_for_pair_what_a_brute_force_finds(background, n, largest):
         print(f"  {key // n} {key % n} {value:.8f} {'found' if key in found else 'not found'}")
     assert set(np.setxor1d(found, truth).tolist()) <= set(ties.tolist())
     assert len(found) > n
-    common, mine, theirs = np.intersect1d(found, truth, assume_unique=True, return_indices=True)
+    _, mine, theirs = np.intersect1d(found, truth, assume_unique=True, return_indices=True)
     assert np.abs(similarity[mine] - cosine[theirs]).max() < TIE
 
     cells = CellsJoin(x=x, threshold=THRESHOLD)

@@ -12,8 +12,8 @@ from scanner.core.schemas import TABLES
 from scanner.core.store import Store
 from scanner.lab.planted import open_planted
 from scanner.lab.vectors import PlantedVectors
-from scanner.neighbors.exact import exact_blocks, searched_threshold
 from scanner.neighbors.rows import find_copies, read_rows
+from scanner.search.exact import exact_blocks, searched_threshold
 from scanner.search.join import ThresholdJoin, join_pairs
 
 NUM_IMAGES, SHARD_ROWS, SEED = 1_500, 250, 33_003

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.neighbors.counts import NeighborCounts
 from scanner.neighbors.groups import make_groups, row_similarities
+from scanner.search.counts import NeighborCounts
 
 
 def test_the_representative_has_best_resolution_then_longest_caption_then_lowest_row():

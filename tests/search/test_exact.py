@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
+from search.oracle import planted
 
 from scanner.lab.vectors import PlantedVectors
-from scanner.neighbors import exact
-from scanner.neighbors.exact import exact_blocks, pair_similarities, searched_threshold
 from scanner.neighbors.groups import row_similarities
-from scanner.search.join import join_pairs
+from scanner.search import exact, tiles
+from scanner.search.cells_join import CellsJoin
+from scanner.search.exact import exact_blocks, pair_similarities, searched_threshold
+from scanner.search.join import ThresholdJoin, join_pairs
 from scanner.search.threshold import PairBlock, threshold_pairs
 
 
@@ -62,3 +65,16 @@ def test_rows_of_zeros_and_thresholds_near_zero():
     pairs = PairBlock(left=np.array([0, 0]), right=np.array([1, 2]), similarity=np.ones(2, np.float32))
     assert list(exact_blocks([pairs], x, x, 0.5)) == []
     assert 0 < searched_threshold(1e-7) < 1e-7
+
+
+@pytest.mark.parametrize("make", [ThresholdJoin, partial(CellsJoin, num_cells=8, reach=3.0)], ids=["join", "cells"])
+@pytest.mark.parametrize("dense", [0, 24, 10**6], ids=["row-by-row", "mixed", "all-products"])
+def test_a_join_that_is_exact_gives_these_cosines_to_the_last_bit(make, dense, monkeypatch):
+    monkeypatch.setattr(tiles, "DENSE", dense)
+    x = planted(700, 96).astype(np.float16)
+    x[3], x[4] = 0, np.nan
+    blocks = list(make(x=x, threshold=0.8, is_exact=True).blocks())
+    assert sum(map(len, blocks)) > 1000
+    for block in blocks:
+        np.testing.assert_array_equal(block.similarity, pair_similarities(x, x, block.left, block.right))
+        assert not {3, 4} & {*block.left.tolist(), *block.right.tolist()}
