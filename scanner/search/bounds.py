@@ -40,7 +40,7 @@ d = 512. They only weigh widths against one another."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """Seconds that the pilot weighs widths with, of a product, a bound, a check and an entry as above, and the widths it tries."""
+    """Seconds of a product, a bound, a check and an entry as above, by which the pilot weighs widths, and the widths it tries."""
 
     product: float
     bound: float = SECONDS_A_BOUND

@@ -1,8 +1,8 @@
 """The exact threshold join on a GPU: candidates by a bf16 product that is never written (``join_kernel``), checked in fp32.
 
 The same pairs as ``join.ThresholdJoin`` gives, ties within fp32 rounding apart. Rows may lie on the host, memory-mapped: blocks
-that fit the device's memory come in while others are multiplied, and n rows cross the bus about n / (2 block) times, which at
-10 million rows a block is a hundredth of the time that their products take. (Assumed: measured on no GPU yet.)
+that fit the device's memory come in while others are multiplied, and n rows cross the bus about n / (2 block) times.
+At 10 million rows a block that should be a hundredth of the time their products take; no GPU has measured it yet.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ logger = logging.getLogger("scanner")
 
 PANEL_ROWS, PANEL_COLUMNS = 32_768, 131_072
 """Pairs of one launch: milliseconds of work, against which a launch and a look at its counter are nothing."""
+ALIGNED_ROWS = 64
 FREE_SHARE = 0.8
 """Of the free device memory, what is used by default."""
 GPU_COSTS = Costs(
@@ -76,6 +77,8 @@ class Panel:
     def split(self, parts: int) -> list[Panel]:
         """About ``parts`` panels, two at least, as square as can be."""
         side = max(1, math.isqrt(self.num_rows * self.num_columns // parts))
+        # Whole tiles, and starts on the same alignment, for which the kernels are compiled already.
+        side -= side % ALIGNED_ROWS if side > ALIGNED_ROWS else 0
         num_rows, num_columns = min(side, self.num_rows), min(side, self.num_columns)
         if (num_rows, num_columns) == (self.num_rows, self.num_columns):
             num_rows, num_columns = (-(-num_rows // 2), num_columns) if num_rows > 1 else (num_rows, -(-num_columns // 2))

@@ -27,9 +27,10 @@ GROUP = 8
 TUNED_FROM = 2**26
 """Pairs of a launch from which the fastest tile is looked for (some seconds, once a process and width); below, any will do."""
 TILES = (
-    (128, 256, 64, 3, 8), (128, 256, 64, 4, 8), (256, 128, 64, 3, 8), (256, 128, 64, 4, 8), (128, 128, 64, 3, 4),
-    (128, 128, 64, 4, 4), (128, 128, 32, 4, 4), (128, 128, 64, 3, 8), (64, 256, 64, 3, 4), (64, 256, 32, 4, 4),
+    (128, 256, 64, 3, 8), (128, 256, 64, 4, 8), (256, 128, 64, 3, 8), (128, 128, 64, 3, 4),
+    (128, 128, 64, 4, 4), (128, 128, 32, 4, 4), (128, 128, 64, 3, 8), (64, 256, 32, 4, 4),
 )  # fmt: skip
+PERSISTENT_TILES = ((128, 256, 64, 3, 8), (128, 256, 64, 4, 8), (256, 128, 64, 4, 8), (128, 128, 64, 4, 8))
 """Rows, columns, numbers of k, stages of the pipeline, warps: candidates for Hopper (227 KiB of shared memory a block) and Ampere
 (163 KiB). One that does not fit counts as infinitely slow."""
 SMALL_TILE = (64, 64, 32, 2, 4)
@@ -187,7 +188,7 @@ def _config(tile: tuple[int, int, int, int, int], pre_hook: Any = None, **option
 
 _tuned_grid = triton.autotune([_config(tile) for tile in TILES], key=["K"], reset_to_zero=["count"])(grid_kernel)
 _tuned_persistent = triton.autotune(
-    [_config(tile, _set_blocks, FLATTEN=flatten) for tile in TILES if tile[2] == ALIGN for flatten in (False, True)],
+    [_config(tile, _set_blocks, FLATTEN=flatten) for tile in PERSISTENT_TILES for flatten in (False, True)],
     key=["K"],
     reset_to_zero=["count"],
 )(persistent_kernel)

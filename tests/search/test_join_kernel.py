@@ -18,6 +18,8 @@ from scanner.search.join_kernel import ALIGN, confirm, find_candidates  # noqa: 
 from scanner.search.threshold import unit_rows  # noqa: E402
 
 DEVICE = "cpu" if join_kernel.is_interpreted() else "cuda"
+HAS_PERSISTENT = DEVICE == "cpu" or torch.cuda.get_device_capability() >= (9, 0)
+IS_PERSISTENT = pytest.mark.parametrize("is_persistent", [False, True] if HAS_PERSISTENT else [False])
 COMPILE = """
 import json, sys
 import triton
@@ -74,7 +76,7 @@ def test_the_kernels_run_where_the_tests_mean_them_to():
     assert join_kernel.is_interpreted() == (os.environ["TRITON_INTERPRET"] == "1")
 
 
-@pytest.mark.parametrize("is_persistent", [False, True])
+@IS_PERSISTENT
 @pytest.mark.parametrize(
     ("size", "left", "right", "shift"),
     [
@@ -95,7 +97,7 @@ def test_it_keeps_what_is_above_the_cut(is_persistent, size, left, right, shift)
     assert size > 300 or count > 10
 
 
-@pytest.mark.parametrize("is_persistent", [False, True])
+@IS_PERSISTENT
 def test_it_counts_past_the_capacity_and_writes_no_further(is_persistent):
     x = rows(150, ALIGN)
     truth = wanted(x, x, 0.3, None)
@@ -130,9 +132,9 @@ def test_cosines_are_those_of_unit_rows(dtype, d):
     assert len(confirm(tensors[0][:0], *tensors[1:])) == 0
 
 
-def test_the_first_tile_compiles_and_fits_shared_memory(tmp_path):
+def test_a_tile_of_each_kernel_compiles_and_fits_shared_memory(tmp_path):
     """In a process of its own, where kernels are compiled. Triton brings the assembler, so no GPU is needed."""
-    wanted = [(capability, join_kernel.TILES[0], is_persistent) for capability, is_persistent in ((80, 0), (90, 1))]
+    wanted = [(80, join_kernel.TILES[0], False), (90, join_kernel.PERSISTENT_TILES[-1], True)]
     done = subprocess.run(
         [sys.executable, "-c", COMPILE, json.dumps(wanted)],
         env={**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True,
