@@ -32,14 +32,14 @@ logger = logging.getLogger("scanner")
 PANEL_ROWS, PANEL_COLUMNS = 32_768, 131_072
 """Pairs of one launch: milliseconds of work, against which a launch and a look at its counter are nothing."""
 ALIGNED_ROWS = 64
+"""Parts of a split launch start on multiples of so many rows."""
 FREE_SHARE = 0.8
 """Of the free device memory, what is used by default."""
-GPU_COSTS = Costs(
-    product=3.3e-15, bound=2e-13, check=2e-9, entry=float("inf"), widths=(64, 128, 192, 256, 384, 512, 768)
-)  # fmt: skip
-"""All assumed, none measured: 600 TFLOP/s, an epilogue of 1/8 of a product of 512, two rows of 1 KiB gathered at 1 TB/s. At
-d = 512 a prefix of 128 numbers is taken where it leaves fewer than about six pairs in ten thousand to be checked; where no prefix
-does better the product is of full rows. Widths are multiples of what rows are padded to."""
+GPU_COSTS = Costs(product=3.3e-15, bound=2e-13, check=1e-8, entry=float("inf"), widths=(64, 128, 192, 256, 384, 512, 768))
+"""All assumed, none measured: 600 TFLOP/s; an epilogue of 1/8 of a product of 512; for a candidate two rows of 1 KiB gathered
+at 1 TB/s and, as it is mostly alone in its tile, that tile's second look of about a microsecond of one multiprocessor. At
+d = 512 a prefix of 128 numbers is taken where it leaves fewer than about one pair in ten thousand to be checked; where no
+prefix does better the product is of full rows. Widths are multiples of what rows are padded to."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from search.oracle import TIE, check_against_oracle, collect, planted
 pytest.importorskip("triton")
 
 from scanner.core.errors import ConfigError
+from scanner.lab.vectors import PlantedVectors
 from scanner.search import device_blocks, gpu_join, join_kernel
 from scanner.search.device_blocks import plan_memory, steps
 from scanner.search.gpu_join import GpuThresholdJoin, Panel, gpu_join_available
@@ -63,6 +64,14 @@ def test_the_kernel_for_hopper_finds_the_same(monkeypatch):
     found = [collect(run(x, 0.8, kernel=kernel).blocks()) for kernel in ("grid", "persistent")]
     assert found[0] == found[1]
     assert len(found[0]) > 100
+
+
+def test_the_pilot_takes_a_prefix_only_where_it_settles_nearly_all():
+    """Rows of few directions are settled by a prefix; of rows without any preferred one a prefix says little."""
+    flat = np.random.default_rng(1).standard_normal((2000, 512)).astype(np.float32)
+    steep = flat / np.sqrt(np.arange(1, 513, dtype=np.float32))
+    assert run(steep, 0.95).stats.width < 256
+    assert run(PlantedVectors(n=2000, background="clip").rows(), 0.95).stats.width == 512
 
 
 def test_two_sets_and_their_union_give_the_same_pairs(sizes):
