@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from multiprocessing.forkserver import ensure_running
 
 import pytest
 from pictures import draw, encoded, sample, write_tar
+
+
+def pytest_configure() -> None:
+    """Triton's kernels run on the CPU, which must be said before anything imports triton (torchvision does).
+
+    ``TRITON_INTERPRET=0 pytest tests/search`` on a machine with a GPU runs the same tests on it.
+    """
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

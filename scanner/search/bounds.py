@@ -38,6 +38,17 @@ where all rows of a tile are multiplied. Measured on one core with AVX-512 and b
 d = 512. They only weigh widths against one another."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Costs:
+    """Seconds of a product, a bound, a check and an entry as above, by which the pilot weighs widths, and the widths it tries."""
+
+    product: float
+    bound: float = SECONDS_A_BOUND
+    check: float = SECONDS_A_CHECK
+    entry: float = SECONDS_AN_ENTRY
+    widths: tuple[int, ...] = WIDTHS
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rotation:
     """Attributes:
@@ -73,6 +84,7 @@ def fit_rotation(
     width: int | None = None,
     precision: str = "fp32",
     rounding: float = ROUNDING,
+    costs: Costs | None = None,
 ) -> Rotation:
     """Principal axes (about the origin) of a seeded sample, and the width that a pilot on sampled pairs finds cheapest.
 
@@ -82,6 +94,7 @@ def fit_rotation(
         precision: ``fp32`` or ``bf16``, of the bounds; it decides what a product costs.
         rounding: of a bound in that precision: pairs this far below the threshold are computed too.
         width: to be taken as it is, without a pilot.
+        costs: of the machine that multiplies; None is one core of a CPU in that precision.
     """
     n, d = x.shape
     rng = np.random.default_rng(seed)
@@ -95,17 +108,17 @@ def fit_rotation(
     most = min(d, axes.shape[1] + 1)
     upper = np.triu_indices(len(z), 1)
     unlike = (pilot @ pilot.T)[upper] < threshold
-    product = SECONDS_A_PRODUCT[precision]
-    best = (product * d + SECONDS_A_BOUND, d, 0.0)
-    for k in WIDTHS:
+    costs = costs or Costs(product=SECONDS_A_PRODUCT[precision])
+    best = (costs.product * d + costs.bound, d, 0.0)
+    for k in costs.widths:
         if k >= most:
             break
         prefix = z[:, : k - 1]
         rest = _rest(prefix)
         found = (prefix @ prefix.T + np.outer(rest, rest))[upper]
         share = float(((found >= threshold - rounding) & unlike).mean())
-        check = min(SECONDS_A_CHECK * share, SECONDS_AN_ENTRY)
-        best = min(best, (product * k + SECONDS_A_BOUND + check, k, share))
+        check = min(costs.check * share, costs.entry)
+        best = min(best, (costs.product * k + costs.bound + check, k, share))
     return Rotation(axes=axes, width=best[1], candidate_share=best[2])
 
 
