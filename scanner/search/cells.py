@@ -41,12 +41,16 @@ class Cells:
     """Rows in cell order, and who visits whom.
 
     Attributes:
-        order: int64 (n,), the row at each place; rows of one cell lie together, in ascending order.
+        order: int64 (n,), the row at each place; rows of one cell lie together, those that were there before
+            first, in ascending order.
         starts: int64 (k + 1,), first place of each cell.
-        guests: int64 (g,), places of the guests, cell by cell, ascending within each.
+        guests: int64 (g,), places of the guests, cell by cell, those that were there before first.
         guest_starts: int64 (k + 1,), first guest of each cell.
         visits: int32 (g,), cells visited, place by place.
         visit_starts: int64 (n + 1,), first visit of each place.
+        active_starts: int64 (k,), first place in each cell of a row that takes part with all others: those before it only meet
+            such rows.
+        active_guests: int64 (k,), where among a cell's guests those begin.
     """
 
     order: NDArray[np.int64]
@@ -55,6 +59,8 @@ class Cells:
     guest_starts: NDArray[np.int64]
     visits: NDArray[np.int32]
     visit_starts: NDArray[np.int64]
+    active_starts: NDArray[np.int64]
+    active_guests: NDArray[np.int64]
 
     @property
     def num_cells(self) -> int:
@@ -66,9 +72,10 @@ class Cells:
 
     @property
     def num_comparisons(self) -> int:
-        """Pairs of rows that are compared: those at home in one cell, and hosts with guests."""
-        own = np.diff(self.starts)
-        return int((own * (own - 1) // 2 + own * np.diff(self.guest_starts)).sum())
+        """Pairs that are compared: rows at home in one cell, and hosts with guests, but for two that were there before."""
+        own, guests = np.diff(self.starts), np.diff(self.guest_starts)
+        old_own, old_guests = self.active_starts - self.starts[:-1], self.active_guests - self.guest_starts[:-1]
+        return int((own * (own - 1) // 2 + own * guests - old_own * (old_own - 1) // 2 - old_own * old_guests).sum())
 
 
 def choose_num_cells(num_rows: int) -> int:
@@ -192,11 +199,20 @@ def choose_reach(gap: NDArray[np.float32], row: NDArray[np.int64], recall: float
     return float(np.nextafter(gap[order[min(last, len(gap) - 1)]], np.float32(np.inf)))
 
 
-def assign(bounds: torch.Tensor, scores: Scores, num_cells: int, *, reach: float, threads: int) -> Cells:
+def assign(
+    bounds: torch.Tensor,
+    scores: Scores,
+    num_cells: int,
+    *,
+    reach: float,
+    threads: int,
+    is_active: NDArray[np.bool_] | None = None,
+) -> Cells:
     """Every row's own cell and its visits.
 
     Args:
         bounds: (n, w), in the order of the rows.
+        is_active: (n,), rows that are compared with all others; two that are not are not compared. None: all.
     """
     n = len(bounds)
     home = np.empty(n, np.int32)
@@ -212,20 +228,25 @@ def assign(bounds: torch.Tensor, scores: Scores, num_cells: int, *, reach: float
     row = np.concatenate([np.empty(0, np.int64), *(r for r, _ in found)])
     cell = np.concatenate([np.empty(0, np.int32), *(c for _, c in found)])
     del found
-    order = np.argsort(home, kind="stable")
+    was_there = np.zeros(n, bool) if is_active is None else ~is_active
+    order = np.lexsort((~was_there, home))
     place = np.empty(n, np.int64)
     place[order] = np.arange(n)
     place_of = place[row]
     by_place = np.argsort(place_of, kind="stable")
     visits, visitor = cell[by_place], place_of[by_place]
-    by_cell = np.argsort(visits, kind="stable")
+    is_old = was_there[order[visitor]]
+    by_cell = np.lexsort((~is_old, visits))
+    starts, guest_starts = _starts(home, num_cells), _starts(visits, num_cells)
     return Cells(
         order=order,
-        starts=_starts(home, num_cells),
+        starts=starts,
         guests=visitor[by_cell],
-        guest_starts=_starts(visits, num_cells),
+        guest_starts=guest_starts,
         visits=visits,
         visit_starts=_starts(visitor, n),
+        active_starts=starts[:-1] + np.bincount(home[was_there], minlength=num_cells),
+        active_guests=guest_starts[:-1] + np.bincount(visits[is_old], minlength=num_cells),
     )
 
 

@@ -67,6 +67,32 @@ class CellsStats:
     num_pairs: int = 0
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Strip:
+    """Rows at home in a cell, and some of the columns that they meet: places from ``own`` on in the cell, then its guests.
+
+    Attributes:
+        row, num_rows: places of the rows.
+        own: first place among the columns: that of the rows themselves where they are active.
+        guest: first of the guests among the columns.
+        first, last: of the columns.
+    """
+
+    cell: int
+    row: int
+    num_rows: int
+    own: int
+    guest: int
+    first: int
+    last: int
+
+    @property
+    def num_pairs(self) -> int:
+        """Comparisons: of the square on the diagonal half, without the diagonal itself."""
+        square = max(0, min(self.num_rows, self.last) - self.first) if self.own == self.row else 0
+        return self.num_rows * (self.last - self.first) - square * (square + 1) // 2
+
+
 @dataclass(kw_only=True)
 class CellsJoin:
     """A join that is set up and can be run once: ``blocks`` yields the pairs, ``stats`` says how it went.
@@ -79,6 +105,8 @@ class CellsJoin:
         memory_bytes: for everything beside x; rows that do not fit are put in order on disk.
         scratch: folder for them; empty: the system's.
         precision, threads, seed, width, is_exact: see :class:`scanner.search.join.ThresholdJoin`.
+        is_active: (n,) bool, rows that are compared with all others: two that are not are not compared. None: all rows. For sets
+            that grow.
         num_cells: None: about sqrt(2.5 n).
         reach: None leaves it to the pilot.
 
@@ -97,6 +125,7 @@ class CellsJoin:
     seed: int = 0
     width: int | None = None
     is_exact: bool = False
+    is_active: NDArray[np.bool_] | None = None
     num_cells: int | None = None
     reach: float | None = None
     stats: CellsStats = field(init=False)
@@ -123,7 +152,7 @@ class CellsJoin:
         bounds = self._all_bounds(rotation)
         scores, num_cells = self._fit(rotation)
         reach, num_pilot, num_found = self._pilot(bounds, scores)
-        self._cells = assign(bounds, scores, num_cells, reach=reach, threads=self.threads)
+        self._cells = assign(bounds, scores, num_cells, reach=reach, threads=self.threads, is_active=self.is_active)
         self._rows, scratch_bytes = self._put_in_order(needed)
         import torch
 
@@ -146,8 +175,8 @@ class CellsJoin:
         Args:
             on_tile: called with the number of pairs just compared; the calls add up to ``stats.num_total``.
         """
-        for task, (block, num_candidates) in in_order(self._tasks(), self._strips, self.threads or 1):
-            num_compared = sum(self._num_pairs(*strip) for strip in task)
+        for task, (block, num_candidates) in in_order(self._tasks(), self._work, self.threads or 1):
+            num_compared = sum(strip.num_pairs for strip in task)
             self.stats = replace(
                 self.stats,
                 num_compared=self.stats.num_compared + num_compared,
@@ -251,81 +280,83 @@ class CellsJoin:
             release(self.x)
         return rows, rows.num_bytes
 
-    def _tasks(self) -> Iterator[list[tuple[int, int, int, int]]]:
-        """Strips (cell, first row, first column, last column); columns: its own rows from the first row on, then guests."""
-        task: list[tuple[int, int, int, int]] = []
+    def _tasks(self) -> Iterator[list[_Strip]]:
+        task: list[_Strip] = []
         size = 0
-        most = tiles.STRIP_TILES * tiles.TILE_COLUMNS
         for cell in range(self._cells.num_cells):
-            start, stop = self._cells.starts[cell : cell + 2].tolist()
-            guests = int(self._cells.guest_starts[cell + 1] - self._cells.guest_starts[cell])
-            for row in range(start, stop, tiles.TILE_ROWS):
-                columns = stop - row + guests
-                for first in range(0, columns, most):
-                    strip = (cell, row, first, min(first + most, columns))
-                    task.append(strip)
-                    size += (strip[3] - first) * min(tiles.TILE_ROWS, stop - row)
-                    if size >= TASK_PAIRS:
-                        yield task
-                        task, size = [], 0
+            for strip in self._strips_of(cell):
+                task.append(strip)
+                size += strip.num_pairs
+                if size >= TASK_PAIRS:
+                    yield task
+                    task, size = [], 0
         if task:
             yield task
 
-    def _num_pairs(self, cell: int, row: int, first: int, last: int) -> int:
-        rows = min(tiles.TILE_ROWS, int(self._cells.starts[cell + 1]) - row)
-        if first:
-            return rows * (last - first)
-        square = min(rows, last)
-        return square * (square - 1) // 2 + rows * (last - square)
+    def _strips_of(self, cell: int) -> Iterator[_Strip]:
+        """Rows that were there before meet active ones, at home or guests; active rows meet those after them, and all guests."""
+        cells, most = self._cells, tiles.STRIP_TILES * tiles.TILE_COLUMNS
+        start, stop, active = int(cells.starts[cell]), int(cells.starts[cell + 1]), int(cells.active_starts[cell])
+        guest, last_guest = int(cells.guest_starts[cell]), int(cells.guest_starts[cell + 1])
+        for first, last, first_guest in ((start, active, int(cells.active_guests[cell])), (active, stop, guest)):
+            for row in range(first, last, tiles.TILE_ROWS):
+                num_rows = min(tiles.TILE_ROWS, last - row)
+                own = max(row, active)
+                num_columns = stop - own + last_guest - first_guest
+                for column in range(0, num_columns, most):
+                    yield _Strip(
+                        cell=cell, row=row, num_rows=num_rows, own=own, guest=first_guest, first=column,
+                        last=min(column + most, num_columns),
+                    )  # fmt: skip
 
-    def _strips(self, task: list[tuple[int, int, int, int]]) -> tuple[PairBlock, int]:
+    def _work(self, task: list[_Strip]) -> tuple[PairBlock, int]:
         found: list[PairBlock] = []
         num_candidates = 0
         for strip in task:
-            blocks, num = self._strip(*strip)
+            blocks, num = self._pairs(strip)
             found += blocks
             num_candidates += num
         places = joined(found)
         i, j = self._cells.order[places.left], self._cells.order[places.right]
         return PairBlock(left=np.minimum(i, j), right=np.maximum(i, j), similarity=places.similarity), num_candidates
 
-    def _strip(self, cell: int, row: int, first: int, last: int) -> tuple[list[PairBlock], int]:
+    def _pairs(self, strip: _Strip) -> tuple[list[PairBlock], int]:
+        """Pairs by place, and how many were computed in full."""
         import torch
 
         cells, bounds = self._cells, self._in_order
-        stop = int(cells.starts[cell + 1])
-        rows = bounds[row : min(row + tiles.TILE_ROWS, stop)]
-        guests = cells.guests[cells.guest_starts[cell] : cells.guest_starts[cell + 1]]
-        num_own = stop - row
+        stop = int(cells.starts[strip.cell + 1])
+        num_own = stop - strip.own
+        rows = bounds[strip.row : strip.row + strip.num_rows]
+        guests = cells.guests[strip.guest : cells.guest_starts[strip.cell + 1]]
         found: list[PairBlock] = []
         num_candidates = 0
-        for a in range(first, last, tiles.TILE_COLUMNS):
-            b = min(a + tiles.TILE_COLUMNS, last)
-            own, guest = bounds[row + a : min(row + b, stop)], guests[max(0, a - num_own) : max(0, b - num_own)]
-            columns = torch.cat([own, bounds[torch.from_numpy(guest)]]) if len(guest) else own
-            places = np.concatenate([np.arange(row + a, row + a + len(own)), guest]) if len(guest) else None
+        for a in range(strip.first, strip.last, tiles.TILE_COLUMNS):
+            b = min(a + tiles.TILE_COLUMNS, strip.last)
+            first = strip.own + a
+            own, guest = bounds[first : min(strip.own + b, stop)], guests[max(0, a - num_own) : max(0, b - num_own)]
+            places = np.concatenate([np.arange(first, first + len(own)), guest])
             tile = self._bounds.pairs(
                 rows,
-                columns,
-                lambda at: self._rows.take(at + row),
-                lambda at, a=a, places=places: self._rows.take(at + row + a if places is None else places[at]),  # type: ignore[misc]
-                offset=a,
+                torch.cat([own, bounds[torch.from_numpy(guest)]]) if len(guest) else own,
+                lambda at: self._rows.take(at + strip.row),
+                lambda at, places=places: self._rows.take(places[at]),  # type: ignore[misc]
+                offset=first - strip.row,
             )
             num_candidates += tile.num_candidates
             if not len(tile.row):
                 continue
-            i, similarity = tile.row + row, tile.similarity
-            j = tile.column + row + a if places is None else places[tile.column]
+            i, j, similarity = tile.row + strip.row, places[tile.column], tile.similarity
             if len(guest):
-                once = ~self._is_found_before(cell, stop, row, i, j)
+                once = ~self._is_found_before(strip, stop, i, j)
                 i, j, similarity = i[once], j[once], similarity[once]
             if len(i):
                 found.append(PairBlock(left=i, right=j, similarity=similarity))
         return found, num_candidates
 
-    def _is_found_before(self, cell: int, stop: int, row: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Of pairs of a row at home in ``cell`` and another: whether the other's cell has a lower number and finds them too."""
-        cells = self._cells
+    def _is_found_before(self, strip: _Strip, stop: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of pairs of a row at home in a cell and another: whether the other's cell has a lower number and finds them too."""
+        cells, cell = self._cells, strip.cell
         outside = np.flatnonzero((j < cells.starts[cell]) | (j >= stop))
         found = np.zeros(len(i), bool)
         home = cells.home(j[outside])
@@ -333,14 +364,13 @@ class CellsJoin:
         outside, home = outside[lower], home[lower]
         if not len(outside):
             return found
-        num_rows = min(tiles.TILE_ROWS, stop - row)
-        starts = cells.visit_starts[row : row + num_rows + 1]
+        starts = cells.visit_starts[strip.row : strip.row + strip.num_rows + 1]
         visited = cells.visits[starts[0] : starts[-1]]
-        visitor = np.repeat(np.arange(num_rows), np.diff(starts))
+        visitor = np.repeat(np.arange(strip.num_rows), np.diff(starts))
         below = visited < cell
-        visits = np.zeros((num_rows, cell), bool)
+        visits = np.zeros((strip.num_rows, cell), bool)
         visits[visitor[below], visited[below]] = True
-        found[outside] = visits[i[outside] - row, home]
+        found[outside] = visits[i[outside] - strip.row, home]
         return found
 
 

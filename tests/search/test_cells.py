@@ -158,3 +158,16 @@ def test_scratch_keeps_rows_by_place(tmp_path, monkeypatch):
 def test_no_room_for_scratch_is_said(tmp_path):
     with pytest.raises(StoreError, match="--scratch"):
         ScratchRows(str(tmp_path), num_rows=2**40, dim=512)
+
+
+def test_only_pairs_with_an_active_row_are_compared(small_tiles):
+    x = planted(500, 48, seed=6)
+    is_active = np.random.default_rng(0).random(500) < 0.2
+    exact = collect(ThresholdJoin(x=x, threshold=0.8).blocks())
+    run = CellsJoin(x=x, threshold=0.8, num_cells=12, reach=3.0, is_active=is_active)
+    found = collect(run.blocks())
+    assert found.keys() == {pair for pair in exact if is_active[pair[0]] or is_active[pair[1]]}
+    assert len(found) > 50
+    # Each pair is looked at in both cells, and not one of two rows that were there before.
+    num_old, n = int((~is_active).sum()), len(x)
+    assert run.stats.num_compared == run.stats.num_total <= n * (n - 1) - num_old * (num_old - 1)
