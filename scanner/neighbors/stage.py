@@ -1,4 +1,4 @@
-"""Tables ``neighbors``, ``pairs``, ``groups`` and ``thresholds`` from the embeddings: every pair above the threshold, exactly."""
+"""Tables ``neighbors``, ``pairs``, ``candidates`` and ``thresholds`` from the embeddings: every pair above the threshold, exactly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from scanner.core.store import Store
 from scanner.neighbors.groups import make_groups
 from scanner.neighbors.rows import collapse_copies, read_rows
 from scanner.neighbors.search_pass import search_memory, search_pass
-from scanner.neighbors.tables import groups_table, neighbors_table, pairs_table, thresholds_table
+from scanner.neighbors.tables import candidates_table, neighbors_table, pairs_table, thresholds_table
 
 log = logging.getLogger("scanner.neighbors")
 
-OUTPUTS = ("pairs", "groups", "thresholds", "neighbors")
+OUTPUTS = ("pairs", "candidates", "thresholds", "neighbors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +67,7 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
     pairs, is_truncated = pairs_table(rows, classes, found, settings)
     tables = {
         "pairs": pairs,
-        "groups": groups_table(rows, groups, threshold=settings.cosine),
+        "candidates": candidates_table(rows, groups, threshold=settings.cosine),
         "thresholds": thresholds_table(classes, found),
         "neighbors": neighbors_table(rows, unique, classes, found, seed=settings.seed),
     }

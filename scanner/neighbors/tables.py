@@ -44,22 +44,21 @@ def pairs_table(rows: Rows, classes: Collapse, found: PassResult, settings: Neig
     return _table("pairs", content), is_truncated
 
 
-def groups_table(rows: Rows, groups: Groups, *, threshold: float) -> pa.Table:
-    """Table ``groups``. A member is ``exact`` if its digest is the representative's and its embedding does not contradict it."""
+def candidates_table(rows: Rows, groups: Groups, *, threshold: float) -> pa.Table:
+    """Table ``candidates``. A member is exact if its digest is the representative's and its embedding does not contradict it."""
     similarity = row_similarities(rows.vectors, groups.rows, groups.representative)
     same_file = (rows.sha256[groups.rows] == rows.sha256[groups.representative]).all(axis=1)
     is_exact = same_file & rows.has_sha256[groups.rows] & rows.has_sha256[groups.representative]
     is_exact &= similarity >= np.float32(threshold)
     is_exact |= groups.rows == groups.representative
     return _table(
-        "groups",
+        "candidates",
         {
             "image_id": rows.image_id[groups.rows],
             "group_id": rows.image_id[groups.group],
             "is_representative": groups.rows == groups.representative,
             "similarity_to_representative": similarity,
-            "kind": np.where(is_exact, "exact", "unverified"),
-            "confidence": [None] * len(groups.rows),
+            "is_exact": is_exact,
         },
     )
 

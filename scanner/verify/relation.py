@@ -1,0 +1,109 @@
+"""What two pictures laid over one another are to each other: the same one altered, two of one template, or two pictures.
+
+All numbers here were chosen on the pairs of ``lab.verify_pairs.planted_pairs(TUNING_SEED, 600)`` and on nothing else. There, of
+pairs of one picture 99 % came out below a distance of 0.25, of unlike pairs 1 % below 0.45.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.images.align import GRID, SIDE, Alignment
+from scanner.images.distances import unit
+
+OTHER, NEAR, TEMPLATE = 0, 1, 2
+
+CELL_DISTANCE = 0.3
+"""Distance, over contrast, above which the two differ in a cell."""
+SLOPE, MIDDLE = 7.2, 0.35
+"""Of P(same picture | distance), as ``lab.verify_pairs.fit_confidence`` gives them for its default seed."""
+_LOCAL_CONTRAST = 0.02
+"""Standard deviation of luminance within a cell, in [0, 1], above which the cell shows something."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Thresholds; ``core.config.VerifyConfig`` documents them."""
+
+    near_distance: float
+    template_share: float
+    template_rest: float
+    template_structure: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Relations:
+    """n pairs judged.
+
+    Attributes:
+        relation: int8 (n,) ``OTHER``, ``NEAR`` or ``TEMPLATE``.
+        distance, whole_distance: float32 (n,) as ``images.align.Alignment`` gives them.
+        differs: bool (n, GRID, GRID) cells of the leader in which the two differ.
+        is_mirrored: bool (n,).
+    """
+
+    relation: NDArray[np.int8]
+    distance: NDArray[np.float32]
+    whole_distance: NDArray[np.float32]
+    differs: NDArray[np.bool_]
+    is_mirrored: NDArray[np.bool_]
+
+
+def relate(found: Alignment, leaders: NDArray[np.uint8], limits: Limits) -> Relations:
+    """Judges pairs of members laid over their leaders (n, SIDE, SIDE, 3).
+
+    ``TEMPLATE``: the largest region in which they differ covers at least ``template_share``; elsewhere they agree within
+    ``template_rest``; and at least ``template_structure`` of what agrees shows something. Two drawings on white paper agree
+    outside the drawing too, and are no template.
+    """
+    seen = ~np.isnan(found.cells)
+    cells = np.where(seen, found.cells, 0)
+    differs = seen & (cells > CELL_DISTANCE)
+    agrees = seen & ~differs
+    num_agreeing = np.maximum(agrees.sum(axis=(1, 2)), 1)
+    rest = np.sqrt((np.square(cells) * agrees).sum(axis=(1, 2)) / num_agreeing)
+    structure = (agrees & _shows_something(leaders)).sum(axis=(1, 2)) / num_agreeing
+    region = largest_region(differs)
+    is_template = (region >= limits.template_share) & (rest <= limits.template_rest) & (structure >= limits.template_structure)
+    relation = np.where(is_template, TEMPLATE, np.where(found.distance <= limits.near_distance, NEAR, OTHER)).astype(np.int8)
+    return Relations(
+        relation=relation,
+        distance=found.distance,
+        whole_distance=found.whole_distance,
+        differs=differs,
+        is_mirrored=found.is_mirrored,
+    )
+
+
+def confidence(distance: NDArray[np.float32]) -> NDArray[np.float32]:
+    """P(same picture | distance), on as many pairs of one picture as of two: a logistic curve in the logarithm."""
+    odds = SLOPE * (np.log(np.maximum(distance, 1e-3, dtype=np.float64)) - np.log(MIDDLE))
+    return (1 / (1 + np.exp(np.clip(odds, -50, 50)))).astype(np.float32)
+
+
+def largest_region(cells: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n,) share of the grid (n, GRID, GRID) that the largest region of touching cells covers, corners included."""
+    from scipy.ndimage import label
+
+    shares = np.zeros(len(cells))
+    for i in np.flatnonzero(cells.any(axis=(1, 2))).tolist():
+        labels, _ = label(cells[i], structure=np.ones((3, 3)))
+        shares[i] = np.bincount(labels.ravel())[1:].max() / GRID**2
+    return shares
+
+
+def pack_cells(cells: NDArray[np.bool_]) -> bytes:
+    """A (GRID, GRID) mask as 32 bytes: rows from the top, in each the leftmost cell is the highest bit."""
+    return np.packbits(cells).tobytes()
+
+
+def _shows_something(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(n, GRID, GRID) cells in which luminance varies."""
+    side = SIDE // GRID
+    luma = unit(pixels).mean(axis=3)
+    cells = luma.reshape(len(luma), GRID, side, GRID, side)
+    varies: NDArray[np.bool_] = cells.std(axis=(2, 4)) > _LOCAL_CONTRAST
+    return varies
