@@ -151,7 +151,8 @@ def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> No
 
         click.echo(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
         click.echo("# stages: embed (shards, images, embeddings) -> neighbors (neighbors, pairs, candidates, thresholds)")
-        click.echo("#         -> verify (groups, group_evidence) -> risk (group_captions, group_risk, prompts) -> report (report.html)")
+        click.echo("#         -> verify (groups, group_evidence) -> risk (group_captions, group_risk, prompts)")
+        click.echo("#         -> report (report.html)")
         return
     if not run_url:
         raise ConfigError("A run needs a place.", next_step="Add --out RUN, or --plan to only look.")

@@ -41,6 +41,8 @@ _STARTS = ((1.0, 1.0), (1.15, 1.15), (0.87, 0.87), (1.12, 0.95), (0.95, 1.12))
 """Scales that the search begins at, the first one alone for most pairs."""
 _COARSE, _FINE, _FINER = (16, 8), ((32, 3), (64, 2)), ((32, 6), (64, 4))
 """Pixels a side and steps, in colour at first, then by luminance."""
+HOPELESS = 0.6
+"""Distance of the shrunk pictures above which a start is not refined: of one picture, nearly all come out below 0.3."""
 TOP = 2
 """Starts that are refined, of those of a pair that does not lie as it is."""
 
@@ -81,14 +83,21 @@ def align(a: NDArray[np.uint8], b: NDArray[np.uint8], *, good: float = 0.12, mir
     """
     assert a.shape == b.shape, (a.shape, b.shape)
     assert a.shape[1:] == (SIDE, SIDE, 3), a.shape
-    blocks = [_align_block(a[i : i + BLOCK], b[i : i + BLOCK], good=good, mirror=mirror) for i in range(0, max(len(a), 1), BLOCK)]
+    if not len(a):
+        none, pair = np.empty(0, np.float32), np.empty((0, 2), np.float32)
+        return Alignment(
+            distance=none, whole_distance=none, cells=np.empty((0, GRID, GRID), np.float32), overlap=none, contrast=none,
+            scale=pair, offset=pair, gain=none, is_mirrored=np.empty(0, bool),
+        )  # fmt: skip
+    blocks = [_align_block(a[i : i + BLOCK], b[i : i + BLOCK], good=good, mirror=mirror) for i in range(0, len(a), BLOCK)]
     return Alignment(**{f.name: np.concatenate([getattr(block, f.name) for block in blocks]) for f in fields(Alignment)})
 
 
 def shrink(looks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(n, 2 * SIDE, 2 * SIDE, 3) pixels prepared by ``LOOK`` to the (n, SIDE, SIDE, 3) that ``align`` takes."""
     quads = looks.reshape(len(looks), SIDE, 2, SIDE, 2, 3).astype(np.uint16)
-    return ((quads.sum(axis=(2, 4)) + 2) >> 2).astype(np.uint8)
+    small: NDArray[np.uint8] = ((quads.sum(axis=(2, 4)) + 2) >> 2).astype(np.uint8)
+    return small
 
 
 def _align_block(a: NDArray[np.uint8], b: NDArray[np.uint8], *, good: float, mirror: bool) -> Alignment:
@@ -97,18 +106,23 @@ def _align_block(a: NDArray[np.uint8], b: NDArray[np.uint8], *, good: float, mir
     left, right = _planes(a), _planes(b)
     with torch.no_grad():
         # Most copies lie as they are; what does not fit so is tried from every start, and refined from the best of them.
-        best = _refined(left, right, _coarse(left, right, _STARTS[:1], 0.0)[0], _FINE, 0.0)
+        best = _refined(left, right, _coarse(left, right, _STARTS[:1], 0.0)[0][0], _FINE, 0.0)
         is_mirrored = torch.zeros(len(a), dtype=torch.bool)
         for flip, margin in ((False, 0.0), (False, MARGIN), (True, 0.0)):
             rest = torch.nonzero(~(best.distance <= good)).flatten()
             if not len(rest) or (flip and not mirror):
                 break
             x, y = left[rest].flip(3) if flip else left[rest], right[rest]
-            for theta in _coarse(x, y, _STARTS, margin)[:TOP]:
-                fit = _refined(x, y, theta, _FINER, margin)
-                closer = fit.distance < best.distance[rest]
-                best.put(rest[closer], fit, closer)
-                is_mirrored[rest[closer]] = flip
+            thetas, distances = _coarse(x, y, _STARTS, margin)
+            for theta, distance in zip(thetas[:TOP], distances[:TOP], strict=True):
+                hopeful = torch.nonzero(distance <= HOPELESS).flatten()
+                if not len(hopeful):
+                    break
+                rows = rest[hopeful]
+                fit = _refined(x[hopeful], y[hopeful], theta[hopeful], _FINER, margin)
+                closer = fit.distance < best.distance[rows]
+                best.put(rows[closer], fit, closer)
+                is_mirrored[rows[closer]] = flip
         contrast = _contrast(right)
     return Alignment(
         distance=best.distance.numpy(), whole_distance=best.whole.numpy(), cells=best.cells.numpy(),
@@ -132,8 +146,9 @@ class _Fit:
             getattr(self, f.name)[rows] = getattr(other, f.name)[chosen]
 
 
-def _coarse(a: torch.Tensor, b: torch.Tensor, starts: tuple[tuple[float, float], ...], margin: float) -> torch.Tensor:
-    """Theta (starts, n, 6) of the local optimum from each start, the nearest first, on pictures shrunk to a few pixels."""
+def _coarse(a: torch.Tensor, b: torch.Tensor, starts: tuple[tuple[float, float], ...], margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Theta (starts, n, 6) of the local optimum from each start and its distance (starts, n), the nearest first, on pictures shrunk
+    to a few pixels."""
     import torch
 
     side, steps = _COARSE
@@ -147,13 +162,11 @@ def _coarse(a: torch.Tensor, b: torch.Tensor, starts: tuple[tuple[float, float],
             theta = _step(x, gradient, y, theta, margin)
         thetas.append(theta)
         distances.append(_measure(x, y, theta, margin).distance)
-    order = torch.stack(distances).argsort(dim=0, stable=True)
-    return torch.stack(thetas).gather(0, order[..., None].expand(-1, -1, 6))
+    ordered, order = torch.stack(distances).sort(dim=0, stable=True)
+    return torch.stack(thetas).gather(0, order[..., None].expand(-1, -1, 6)), ordered
 
 
-def _refined(
-    a: torch.Tensor, b: torch.Tensor, theta: torch.Tensor, levels: tuple[tuple[int, int], ...], margin: float
-) -> _Fit:
+def _refined(a: torch.Tensor, b: torch.Tensor, theta: torch.Tensor, levels: tuple[tuple[int, int], ...], margin: float) -> _Fit:
     """From coarse to fine, in the one direction of colour that shows most of ``b``; judged in all three."""
     axes = _colour_axis(b)
     plane_a, plane_b = ((axes * planes).sum(dim=1, keepdim=True) for planes in (a, b))
@@ -202,7 +215,7 @@ def _step(a: torch.Tensor, gradient: torch.Tensor, b: torch.Tensor, theta: torch
     n, channels, side, _ = a.shape
     grid, is_seen = _grid(theta, side, margin)
     warped = torch.nn.functional.grid_sample(torch.cat([a, gradient], dim=1), grid, padding_mode="border", align_corners=False)
-    picture, along_x, along_y = warped.split(channels, dim=1)
+    picture, along_x, along_y = warped[:, :channels], warped[:, channels : 2 * channels], warped[:, 2 * channels :]
     gain, level = theta[:, 4, None, None, None], theta[:, 5, None, None, None]
     residual = gain * picture + level - b
     axis = _axis(side)
@@ -214,7 +227,8 @@ def _step(a: torch.Tensor, gradient: torch.Tensor, b: torch.Tensor, theta: torch
     weight = _weight(square, is_seen[:, None]).expand_as(residual).reshape(n, 1, -1)
     normal = (jacobian * weight) @ jacobian.transpose(1, 2)
     right = (jacobian * weight) @ residual.reshape(n, -1, 1)
-    damping = torch.diag_embed(1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-4 * normal.diagonal(dim1=1, dim2=2).amax(1)[:, None] + 1e-6)
+    diagonal = normal.diagonal(dim1=1, dim2=2)
+    damping = torch.diag_embed(1e-3 * diagonal + 1e-4 * diagonal.amax(dim=1)[:, None] + 1e-6)
     step = torch.linalg.solve(normal + damping, right)[..., 0].nan_to_num(0.0)
     theta = theta - step.clamp(-0.12, 0.12)
     return _bounded(theta)
@@ -271,7 +285,7 @@ def _identity(n: int) -> torch.Tensor:
 
 
 def _planes(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """(n, 3, side, side) in [0, 1], each pixel a weighted mean with its neighbours: what JPEG and resampling leave differs less."""
+    """(n, 3, side, side) in [0, 1], each pixel a weighted mean with its neighbours: JPEG and resampling matter less."""
     import torch
     from torch.nn import functional
 

@@ -60,7 +60,7 @@ def card_facts(pixels: NDArray[np.uint8]) -> CardFacts:
 
 
 def _from_ground(unit: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(h, w) distance of each pixel from the ground, root mean square over channels: the plane of colours that most pixels lie on.
+    """(h, w) distance of each pixel from the ground, the plane of colours that most lie on; root mean square over channels.
 
     Fitted from the commonest colour outwards, by least squares with Cauchy weights.
     """
@@ -86,7 +86,7 @@ def _from_ground(unit: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _lines(ink: NDArray[np.bool_]) -> tuple[float, int]:
-    """Share of the ink in lines of lettering, and how many there are: rows of strokes at even distances, of one height, between gaps.
+    """Share of the ink in lines of lettering, and how many there are: rows of strokes of one height, between gaps.
 
     In a line of height h, letters are about h / 1.4 wide and each is crossed two to four times by a row of pixels.
     """
@@ -121,8 +121,7 @@ def _is_flat(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     lowest = np.minimum(np.minimum(pixels[:-2], pixels[1:-1]), pixels[2:])
     highest = np.maximum(np.maximum(highest[:, :-2], highest[:, 1:-1]), highest[:, 2:])
     lowest = np.minimum(np.minimum(lowest[:, :-2], lowest[:, 1:-1]), lowest[:, 2:])
-    spans = highest - lowest
-    flat: NDArray[np.bool_] = (spans <= FLAT_RANGE).all(axis=2)
+    flat: NDArray[np.bool_] = np.less_equal(highest - lowest, FLAT_RANGE).min(axis=2)
     return flat
 
 

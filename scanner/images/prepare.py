@@ -230,13 +230,9 @@ def _chunks(images: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _prepare_chunk(
-    chunk: list[bytes], *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool
-) -> list[Prepared]:
+def _prepare_chunk(chunk: list[bytes], *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool) -> list[Prepared]:
     try:
-        return [
-            prepare_image(data, preprocess=preprocess, limits=limits, has_pixel_digest=has_pixel_digest) for data in chunk
-        ]
+        return [prepare_image(data, preprocess=preprocess, limits=limits, has_pixel_digest=has_pixel_digest) for data in chunk]
     except RuntimeError as error:
         raise_if_memory(error)
         raise

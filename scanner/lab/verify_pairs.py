@@ -42,7 +42,7 @@ class Pairs:
 
 
 def planted_pairs(seed: int, num_pictures: int) -> Pairs:
-    """Two pairs of one picture, one unlike pair and half a template pair for each of ``num_pictures``; a mirrored one of eight."""
+    """Of each picture two pairs and an unlike one, of every second a template pair besides, of every eighth a mirrored one."""
     rng = np.random.default_rng([seed, 17])
     kinds = ("exact", *ALTERATIONS)
     rows: list[tuple[NDArray[np.uint8], NDArray[np.uint8], str, str, str, str]] = []
@@ -84,17 +84,19 @@ def planted_pairs(seed: int, num_pictures: int) -> Pairs:
     )
 
 
-def fit_confidence(seed: int = TUNING_SEED, num_pictures: int = 1000) -> tuple[float, float]:
+def fit_confidence(seed: int = TUNING_SEED, num_pictures: int = 600) -> tuple[float, float]:
     """Slope and middle of P(same picture | distance) = 1 / (1 + exp(slope * (ln distance - ln middle))), by maximum likelihood.
 
-    On as many pairs of one picture as of two, which is what ``planted_pairs`` gives nearly; family members count as two.
+    Of pairs of one picture, mirrored or not, and of two, each class weighing as much. Pairs of a template are left out: they are
+    told by where they differ, not by how much.
     """
     pairs = planted_pairs(seed, num_pictures)
-    found = align(pairs.a, pairs.b)
-    return fit_logistic(found.distance, np.isin(pairs.relation, ("same", "mirror")))
+    counted = pairs.relation != "template"
+    found = align(pairs.a[counted], pairs.b[counted])
+    return fit_logistic(found.distance, pairs.relation[counted] != "other")
 
 
-def fit_logistic(distance: NDArray[np.float32], is_same: NDArray[np.bool_], *, ridge: float = 1.0) -> tuple[float, float]:
+def fit_logistic(distance: NDArray[np.float32], is_same: NDArray[np.bool_], *, ridge: float = 0.01) -> tuple[float, float]:
     """Slope and middle as ``fit_confidence`` gives them, by Newton's method; ``ridge`` keeps the slope finite where classes part.
 
     Each class weighs as much as the other.
@@ -116,7 +118,8 @@ def fit_logistic(distance: NDArray[np.float32], is_same: NDArray[np.bool_], *, r
 
 
 def _look(image: Image.Image) -> NDArray[np.uint8]:
-    return shrink(fit(np.asarray(image), LOOK)[None])[0]
+    small: NDArray[np.uint8] = shrink(fit(np.array(image), LOOK)[None])[0]
+    return small
 
 
 def _nearest(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -126,4 +129,5 @@ def _nearest(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
     squares = (means**2).sum(axis=1)
     distances = squares[:, None] + squares[None] - 2 * means @ means.T
     np.fill_diagonal(distances, np.inf)
-    return distances.argmin(axis=1)
+    nearest: NDArray[np.int64] = distances.argmin(axis=1)
+    return nearest

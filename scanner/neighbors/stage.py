@@ -1,4 +1,4 @@
-"""Tables ``neighbors``, ``pairs``, ``candidates`` and ``thresholds`` from the embeddings: every pair above the threshold, exactly."""
+"""Tables ``neighbors``, ``pairs``, ``candidates`` and ``thresholds`` from the embeddings: every pair above the threshold."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ MAX_COMPARED = 65
 """Captions of a group that are compared, at most: the first in alphabetical order, each with the next."""
 
 PLACEHOLDER_GROUND, PLACEHOLDER_COLORS = 0.6, 4
-PLACEHOLDER_CAPTIONS, PLACEHOLDER_GREY_CAPTIONS, GREY = 3, 2, 0.03
-"""Different captions at least; fewer are enough for a card without colour, of at most this saturation."""
-PLACEHOLDER_LIKENESS, PLACEHOLDER_DISTINCT = 0.4, 0.7
+PLACEHOLDER_CAPTIONS, PLACEHOLDER_LIKENESS, PLACEHOLDER_DISTINCT = 3, 0.4, 0.7
+"""Captions at least, how alike at most, and the least share of them that must differ."""
+GREY, GREY_CAPTIONS, GREY_LIKENESS = 0.03, 2, 0.5
+"""For a card without colour, of at most this saturation, less is enough."""
 TEXT_GROUND, TEXT_SHARE, TEXT_LINES, TEXT_FLAT = 0.45, 0.8, 2, 0.2
 VECTOR_FLAT, VECTOR_COLORS = 0.55, 5
 
@@ -40,9 +41,7 @@ class Captions:
         distinct = sorted(set(told))
         words = [frozenset(re.findall(r"[^\W\d_]+", caption.lower())) for caption in distinct[:MAX_COMPARED]]
         shares = [len(a & b) / max(len(a | b), 1) for a, b in pairwise(words)]
-        return cls(
-            num_captioned=len(told), num_distinct=len(distinct), likeness=sum(shares) / len(shares) if shares else None
-        )
+        return cls(num_captioned=len(told), num_distinct=len(distinct), likeness=sum(shares) / len(shares) if shares else None)
 
 
 def classify(*, blank_share: float, is_template: bool, card: CardFacts | None, captions: Captions) -> str:
@@ -52,12 +51,12 @@ def classify(*, blank_share: float, is_template: bool, card: CardFacts | None, c
     """
     if blank_share > 0.5:
         return "blank"
-    if card is not None and _is_placeholder(card, captions):
-        return "placeholder"
     if is_template:
         return "template"
     if card is None:
         return "picture"
+    if _is_placeholder(card, captions):
+        return "placeholder"
     if (
         card.ground_share >= TEXT_GROUND
         and card.text_share >= TEXT_SHARE
@@ -73,6 +72,7 @@ def classify(*, blank_share: float, is_template: bool, card: CardFacts | None, c
 def _is_placeholder(card: CardFacts, captions: Captions) -> bool:
     if card.ground_share < PLACEHOLDER_GROUND or card.num_colors > PLACEHOLDER_COLORS or captions.likeness is None:
         return False
-    least = PLACEHOLDER_GREY_CAPTIONS if card.saturation <= GREY else PLACEHOLDER_CAPTIONS
+    is_grey = card.saturation <= GREY
+    least, likeness = (GREY_CAPTIONS, GREY_LIKENESS) if is_grey else (PLACEHOLDER_CAPTIONS, PLACEHOLDER_LIKENESS)
     are_all_different = captions.num_distinct >= PLACEHOLDER_DISTINCT * captions.num_captioned
-    return captions.num_distinct >= least and are_all_different and captions.likeness <= PLACEHOLDER_LIKENESS
+    return captions.num_distinct >= least and are_all_different and captions.likeness <= likeness

@@ -55,7 +55,7 @@ class Reader:
         self._stack.close()
 
     def looks(self, files: Sequence[FileRef], *, max_in_memory: int) -> Looks:
-        """What the files look like; of more than ``max_in_memory`` the pixels lie in a temporary file. Never raises for a file."""
+        """What the files look like; of more than ``max_in_memory`` in a temporary file. Never raises for one of them."""
         shape = (len(files), *LOOK.size, 3)
         if len(files) <= max_in_memory:
             pixels = np.zeros(shape, np.uint8)

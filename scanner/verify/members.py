@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.ids import row_of
-from scanner.core.sql import connect, execute, find_query
+from scanner.core.sql import connect, fetch_blocks, find_query
 from scanner.core.store import Store
 from scanner.sources.base import ImageRef
 
@@ -64,9 +64,8 @@ def read_groups(store: Store) -> Iterator[CandidateGroup]:
     """Every candidate group by ascending id; DuckDB sorts, on disk where memory is short, and hands over blocks of rows."""
     query = find_query("groups/candidate_members")
     with connect(store) as connection:
-        reader = execute(connection, query.sql, name=query.name).to_arrow_reader(BATCH_ROWS)
         rows: list[dict[str, Any]] = []
-        for batch in reader:
+        for batch in fetch_blocks(connection, query.sql, rows=BATCH_ROWS, name=query.name):
             for row in batch.to_pylist():
                 if rows and row["group_id"] != rows[0]["group_id"]:
                     yield make_group(rows)

@@ -18,7 +18,7 @@ OTHER, NEAR, TEMPLATE = 0, 1, 2
 
 CELL_DISTANCE = 0.3
 """Distance, over contrast, above which the two differ in a cell."""
-SLOPE, MIDDLE = 7.2, 0.35
+SLOPE, MIDDLE = 10.5, 0.232
 """Of P(same picture | distance), as ``lab.verify_pairs.fit_confidence`` gives them for its default seed."""
 _LOCAL_CONTRAST = 0.02
 """Standard deviation of luminance within a cell, in [0, 1], above which the cell shows something."""
@@ -81,7 +81,8 @@ def relate(found: Alignment, leaders: NDArray[np.uint8], limits: Limits) -> Rela
 def confidence(distance: NDArray[np.float32]) -> NDArray[np.float32]:
     """P(same picture | distance), on as many pairs of one picture as of two: a logistic curve in the logarithm."""
     odds = SLOPE * (np.log(np.maximum(distance, 1e-3, dtype=np.float64)) - np.log(MIDDLE))
-    return (1 / (1 + np.exp(np.clip(odds, -50, 50)))).astype(np.float32)
+    share: NDArray[np.float32] = (1 / (1 + np.exp(np.clip(odds, -50, 50)))).astype(np.float32)
+    return share
 
 
 def largest_region(cells: NDArray[np.bool_]) -> NDArray[np.float64]:

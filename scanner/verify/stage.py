@@ -70,20 +70,20 @@ def run(store: Store, config: RunConfig, sources: dict[str, Source], progress: P
         StoreError: candidates, images or shards are not there.
     """
     start = time.perf_counter()
-    inputs = {}
+    inputs, num_candidates = {}, 0
     for table in INPUTS:
         manifest = store.manifest(table)
         if manifest is None:
             raise StoreError(f"{store.url} has no table {table} yet.", next_step="Run the scan to its end first.")
         inputs[table] = manifest.fingerprints
-    num_candidates = sum(part.num_rows for part in store.manifest("candidates").parts)  # type: ignore[union-attr]
+        num_candidates = manifest.num_rows if table == "candidates" else num_candidates
     settings, has_images = config.verify, any(source.embedding_dim is None for source in sources.values())
     looks_again = settings.enabled and has_images
     # Where nothing is looked at, how it would have been is no matter.
     how = [settings.model_dump(mode="json"), config.images.model_dump(mode="json")] if looks_again else "not looked at"
     whole = fingerprint([TABLES[t].version for t in OUTPUTS], inputs, how, config.store.part_rows)
     manifests = [store.manifest(table) for table in OUTPUTS]
-    if all(manifest and manifest.metadata.get("fingerprint") == whole for manifest in manifests):
+    if all(manifest is not None and manifest.metadata.get("fingerprint") == whole for manifest in manifests):
         return _result(store, num_candidates, Reader(sources, config), is_recomputed=False, is_enabled=looks_again, start=start)
     if settings.enabled and not has_images and num_candidates:
         progress.say(f"verify: the source holds embeddings, not images; {num_candidates:,} images of groups stay unverified")
