@@ -123,6 +123,8 @@ class VerifyConfig(_Section):
     """Off, groups are what the search joined, of kinds exact and unverified."""
     near_distance: float = Field(default=0.35, gt=0)
     """Pixel distance over contrast, after alignment, up to which two are one picture altered: 0 equal, about 1.4 unrelated."""
+    near_contrast: float = Field(default=0.5, ge=0, le=1)
+    """Share of the representative's contrast that lies where the two agree, at least: paper around two drawings has none."""
     template_share: float = Field(default=0.15, gt=0, le=1)
     """Share of the area that varies, at least, in a template; a watermark is smaller."""
     template_rest: float = Field(default=0.16, gt=0)

@@ -146,7 +146,9 @@ class _Fit:
             getattr(self, f.name)[rows] = getattr(other, f.name)[chosen]
 
 
-def _coarse(a: torch.Tensor, b: torch.Tensor, starts: tuple[tuple[float, float], ...], margin: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _coarse(
+    a: torch.Tensor, b: torch.Tensor, starts: tuple[tuple[float, float], ...], margin: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Theta (starts, n, 6) of the local optimum from each start and its distance (starts, n), the nearest first, on pictures shrunk
     to a few pixels."""
     import torch

@@ -73,8 +73,8 @@ def judge(groups: Sequence[CandidateGroup], looks: Looks | None, config: VerifyC
         to_split.append(own[looks.is_read[own]] if looks.is_read[start] else own[:0])
     is_blank = np.array([file.is_blank for group in groups for file in group.files], bool)
     limits = Limits(
-        near_distance=config.near_distance, template_share=config.template_share, template_rest=config.template_rest,
-        template_structure=config.template_structure,
+        near_distance=config.near_distance, near_contrast=config.near_contrast, template_share=config.template_share,
+        template_rest=config.template_rest, template_structure=config.template_structure,
     )  # fmt: skip
 
     def compare(members: NDArray[np.int64], leaders: NDArray[np.int64]) -> Relations:
