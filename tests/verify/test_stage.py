@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from pictures import sample, write_tar
+from PIL import Image
 
 from scanner.core.config import RunConfig, override
 from scanner.core.errors import StoreError
@@ -165,7 +165,7 @@ def test_what_cannot_be_read_again_is_unverified(chained, folder, tmp_path):
 
 
 def test_without_its_representative_a_group_stays_as_it_was(chained, tmp_path):
-    store, settings, sources = chained
+    store, settings, _ = chained
 
     class Gone:
         embedding_dim = None
