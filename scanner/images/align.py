@@ -149,8 +149,8 @@ class _Fit:
 def _coarse(
     a: torch.Tensor, b: torch.Tensor, starts: tuple[tuple[float, float], ...], margin: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Theta (starts, n, 6) of the local optimum from each start and its distance (starts, n), nearest first, on pictures shrunk to
-    a few pixels."""
+    """Theta (starts, n, 6) of the local optimum from each start and its distance (starts, n), nearest first, on pictures shrunk
+    to a few pixels."""
     import torch
 
     side, steps = _COARSE
