@@ -27,6 +27,8 @@ class FileRef:
     sha256: bytes | None
     phash: int | None
     is_blank: bool
+    aspect: float = 1.0
+    """Width over height."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -114,5 +116,5 @@ def _file(row: dict[str, Any]) -> FileRef:
     )  # fmt: skip
     return FileRef(
         image_id=row["image_id"], dataset=row["dataset"], ref=ref, sha256=row["sha256"], phash=row["phash"],
-        is_blank=bool(row["is_blank"]),
+        is_blank=bool(row["is_blank"]), aspect=(row["width"] or 1) / (row["height"] or 1),
     )  # fmt: skip
