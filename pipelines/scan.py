@@ -19,6 +19,7 @@ from scanner.report import stage as report
 from scanner.risk import stage as risk
 from scanner.sources.base import Source
 from scanner.sources.open import open_source
+from scanner.verify import stage as verify
 
 
 def open_sources(config: RunConfig) -> dict[str, Source]:
@@ -67,10 +68,13 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
         # 2. Every pair above the threshold, exactly; groups at every threshold asked for come from the same pass.
         found = neighbors.run(store, config, progress)
 
-        # 3. Groups and captions in the order in which a model is likely to have memorized them.
+        # 3. A second opinion, pixel by pixel: strangers leave the groups, members get a kind, cards and templates are told apart.
+        verified = verify.run(store, config, sources, progress)
+
+        # 4. Groups and captions in the order in which a model is likely to have memorized them.
         ranked = risk.run(store, config, progress)
 
-        # 4. One page that a person can read. It re-reads a few originals, so it comes last and may be made again alone.
+        # 5. One page that a person can read. It re-reads a few originals, so it comes last and may be made again alone.
         page = report.run(store, config, sources, progress)
 
-    return ScanSummary.of(store, embedded, found, ranked, page, sources, seconds=time.perf_counter() - start)
+    return ScanSummary.of(store, embedded, found, verified, ranked, page, sources, seconds=time.perf_counter() - start)

@@ -17,6 +17,7 @@ from scanner.neighbors.stage import NeighborsResult
 from scanner.report.stage import ReportResult
 from scanner.risk.stage import RiskResult
 from scanner.sources.base import Source
+from scanner.verify.stage import VerifyResult
 
 SUMMARY_FILE = "summary.json"
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pyarrow", "duckdb", "numpy", "pillow", "scipy")
@@ -53,6 +54,10 @@ class ScanSummary:
     num_blank_groups: int
     num_grouped: int
     largest_group: int
+    is_verified: bool
+    num_refuted: int
+    kinds: dict[str, int]
+    classes: dict[str, int]
     num_prompts: int
     top_captions: list[dict[str, Any]]
     stages: dict[str, dict[str, Any]]
@@ -72,6 +77,7 @@ class ScanSummary:
         store: Store,
         embedded: EmbedResult,
         found: NeighborsResult,
+        verified: VerifyResult,
         ranked: RiskResult,
         page: ReportResult,
         sources: dict[str, Source],
@@ -106,6 +112,13 @@ class ScanSummary:
                 "searched": found.searched,
                 "num_compared": found.num_compared,
             },
+            "verify": {
+                "seconds": verified.seconds,
+                "images_per_s": verified.num_candidates / max(verified.seconds, 1e-9),
+                "is_recomputed": verified.is_recomputed,
+                "num_read": verified.num_read,
+                "num_failed": verified.num_failed,
+            },
             "risk": {
                 "seconds": ranked.seconds,
                 "images_per_s": found.num_images / max(ranked.seconds, 1e-9),
@@ -128,10 +141,14 @@ class ScanSummary:
             precision=embedded.precision,
             threshold=found.threshold,
             sweep=sweep,
-            num_groups=found.num_groups,
+            num_groups=verified.num_groups,
             num_blank_groups=ranked.num_blank_groups,
-            num_grouped=found.num_grouped,
-            largest_group=found.largest_group,
+            num_grouped=verified.num_grouped,
+            largest_group=verified.largest_group,
+            is_verified=verified.is_enabled,
+            num_refuted=verified.num_refuted,
+            kinds=verified.num_by_kind,
+            classes=verified.num_by_class,
             num_prompts=ranked.num_prompts,
             top_captions=captions,
             stages=stages,
@@ -159,6 +176,10 @@ class ScanSummary:
             f"{self.num_groups:,} groups ({self.num_blank_groups} blank, out of the rank) hold {self.num_grouped:,} images; "
             f"largest {self.largest_group:,}; {self.num_prompts:,} captions ranked"
         )
+        if self.is_verified:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())
+            classes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.classes.items())
+            out.append(f"verified: {kinds or 'nothing'}; {self.num_refuted:,} images refuted; groups: {classes or 'none'}")
         out += [
             f"  at {row['threshold']:g}: {row['num_groups']:,} groups, {row['num_grouped']:,} images, "
             f"largest {row['largest_group']:,}, {row['num_pairs']:,} pairs"

@@ -2,13 +2,13 @@
 -- grain: one row per group
 -- reads: group_risk, images, group_captions
 -- param: limit integer = 20 -- rows
--- param: class text = picture -- picture or blank
+-- param: class text = ranked -- ranked (all but blank), or one class of group_evidence
 -- example: scanner query RUN groups/top_groups --param limit=5
 with
 chosen as (
     select *
     from group_risk
-    where class = $class
+    where class = $class or ($class = 'ranked' and risk_rank is not null)
     order by risk_rank nulls last, num_images desc, group_id
     limit $limit
 ),

@@ -1,7 +1,7 @@
 -- purpose: the files that stand for each of the first groups: the representative, then those least like it; byte-equal ones once
 -- grain: one row per group and different file shown
 -- reads: group_risk, groups, images, shards
--- param: class text = picture -- picture or blank
+-- param: class text = ranked -- ranked (all but blank), or one class of group_evidence
 -- param: groups integer = 60 -- groups, in order of risk rank
 -- param: files integer = 8 -- different files of each group
 -- example: scanner query RUN report/gallery_members --param groups=5 --param files=3
@@ -9,7 +9,7 @@ with
 chosen as (
     select group_id
     from group_risk
-    where class = $class
+    where class = $class or ($class = 'ranked' and risk_rank is not null)
     order by risk_rank nulls last, num_images desc, group_id
     limit $groups
 ),

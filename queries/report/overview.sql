@@ -23,7 +23,7 @@ of_images as (
 of_groups as (
     select
         count(*) as num_groups,
-        count(*) filter (where class = 'picture') as num_picture_groups,
+        count(*) filter (where class != 'blank') as num_ranked_groups,
         count(*) filter (where class = 'blank') as num_blank_groups,
         coalesce(sum(num_images), 0)::bigint as num_grouped,
         coalesce(sum(num_images - 1), 0)::bigint as num_removable,

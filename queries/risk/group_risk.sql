@@ -1,6 +1,6 @@
 -- purpose: every group with what its risk is made of, ranked: images with one caption, then images, then hosts
 -- grain: one row per group
--- reads: groups, images, group_captions
+-- reads: groups, group_evidence, images, group_captions
 -- param: k50 number = 300 -- images with the caption at which the prior reaches half its maximum
 -- param: slope number = 2 -- steepness of the prior in log k
 -- param: max_probability number = 0.9 -- what the prior tends to
@@ -9,7 +9,7 @@ with
 members as (
     select
         groups.group_id, groups.image_id, groups.is_representative, groups.kind,
-        images.caption, images.is_blank, host(images.url) as host
+        images.caption, host(images.url) as host
     from groups join images using (image_id)
 ),
 per_group as (
@@ -19,8 +19,7 @@ per_group as (
         count(*) as num_images,
         count(*) filter (where kind = 'exact') as num_exact,
         count(caption) as num_captioned,
-        count(distinct host) as num_hosts,
-        case when 2 * count(*) filter (where is_blank) > count(*) then 'blank' else 'picture' end as class
+        count(distinct host) as num_hosts
     from members
     group by group_id
 ),
@@ -31,15 +30,15 @@ per_caption as (
 ),
 scored as (
     select
-        per_group.*,
+        per_group.*, group_evidence.class,
         coalesce(per_caption.num_distinct_captions, 0) as num_distinct_captions,
         coalesce(per_caption.num_same_caption, 0) as num_same_caption,
         per_caption.num_same_caption / nullif(per_group.num_captioned, 0) as caption_agreement,
         case
-            when per_group.class = 'blank' or per_caption.num_same_caption is null then 0
+            when group_evidence.class = 'blank' or per_caption.num_same_caption is null then 0
             else $max_probability / (1 + pow($k50 / per_caption.num_same_caption, $slope))
         end as risk_score
-    from per_group left join per_caption using (group_id)
+    from per_group join group_evidence using (group_id) left join per_caption using (group_id)
 ),
 ranked as (
     select group_id, row_number() over (order by num_same_caption desc, num_images desc, num_hosts desc, group_id) as risk_rank

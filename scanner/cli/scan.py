@@ -50,6 +50,11 @@ def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[fl
     default=None,
     help="Join images of equal bytes before the search (default), or leave it to the search.",
 )
+@click.option(
+    "--verify/--no-verify",
+    default=None,
+    help="Look at the members of groups again, pixel by pixel (default), or leave groups as the search joined them.",
+)
 @click.option("--batch-size", type=int, help="Images a forward pass.")
 @click.option("--part-rows", type=int, help="Rows of a part, about.")
 @click.option("--workers", type=int, help="Decoding processes (default: one a core).")
@@ -73,6 +78,7 @@ def scan(
     linkage: str | None,
     pairs: str | None,
     collapse_sha256: bool | None,
+    verify: bool | None,
     batch_size: int | None,
     part_rows: int | None,
     workers: int | None,
@@ -108,6 +114,7 @@ def scan(
         "neighbors.linkage": linkage,
         "neighbors.pairs": pairs,
         "neighbors.collapse_sha256": collapse_sha256,
+        "verify.enabled": verify,
         "store.part_rows": part_rows,
         "compute.workers": workers,
         "compute.device": device,
@@ -162,9 +169,10 @@ def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> No
         import yaml
 
         click.echo(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), nl=False)
-        click.echo("# stages: embed (shards, images, embeddings) -> neighbors (links, neighbors, pairs, groups,")
-        click.echo("#            group_shape, thresholds)")
-        click.echo("#         -> risk (group_captions, group_risk, prompts) -> report (report.html)")
+        click.echo("# stages: embed (shards, images, embeddings) -> neighbors (links, neighbors, pairs, candidates,")
+        click.echo("#            candidate_shape, thresholds, audit)")
+        click.echo("#         -> verify (groups, group_evidence) -> risk (group_captions, group_risk, prompts)")
+        click.echo("#         -> report (report.html)")
         return
     if not run_url:
         raise ConfigError("A run needs a place.", next_step="Add --out RUN, or --plan to only look.")

@@ -119,6 +119,29 @@ class NeighborsConfig(_Section):
         return tuple(sorted(set(values)))
 
 
+class VerifyConfig(_Section):
+    """The second opinion: members of a group looked at again, pixel by pixel, beside their representative."""
+
+    enabled: bool = True
+    """Off, groups are what the search joined, of kinds exact and unverified."""
+    near_distance: float = Field(default=0.35, gt=0)
+    """Pixel distance over contrast, after alignment, up to which two are one picture altered: 0 equal, about 1.4 unrelated."""
+    near_contrast: float = Field(default=0.5, ge=0, le=1)
+    """Share of the representative's contrast that lies where the two agree, at least: paper around two drawings has none."""
+    template_share: float = Field(default=0.15, gt=0, le=1)
+    """Share of the area that varies, at least, in a template; a watermark is smaller."""
+    template_rest: float = Field(default=0.16, gt=0)
+    """Distance up to which the rest of the area agrees in a template."""
+    template_structure: float = Field(default=0.15, ge=0, le=1)
+    """Share of the rest that shows something, at least: white paper around two drawings makes no template."""
+    template_weight: float = Field(default=0.1, ge=0, le=1)
+    """Share of a group's images that differ so from its representative, at least; fewer are split off as other pictures."""
+    max_rounds: int = Field(default=64, ge=1)
+    """Leaders of one candidate group, at most; what is left over stays together as unverified."""
+    block_images: int = Field(default=2048, ge=2)
+    """Files in memory at once, about, at 48 KiB each; those of a larger group lie in a temporary file."""
+
+
 class PriorConfig(_Section):
     """P(extraction | k images carry the caption) = max_probability / (1 + (k50 / k) ** slope), a logistic curve in log k."""
 
@@ -175,6 +198,7 @@ class RunConfig(_Section):
     images: ImagesConfig = ImagesConfig()
     store: StoreConfig = StoreConfig()
     neighbors: NeighborsConfig = NeighborsConfig()
+    verify: VerifyConfig = VerifyConfig()
     risk: RiskConfig = RiskConfig()
     report: ReportConfig = ReportConfig()
     compute: ComputeConfig = ComputeConfig()

@@ -218,6 +218,14 @@ def fetch_table(
         return connection.sql(sql, params=dict(arguments) if arguments else None).to_arrow_table()
 
 
+def fetch_blocks(
+    connection: duckdb.DuckDBPyConnection, sql: str, arguments: Mapping[str, Any] | None = None, *, rows: int, name: str = "sql"
+) -> Iterator[pa.RecordBatch]:
+    """The rows of trusted SQL as Arrow, about ``rows`` at a time: never all in memory. Raises QueryError as ``execute`` does."""
+    with _told(name):
+        yield from connection.sql(sql, params=dict(arguments) if arguments else None).to_arrow_reader(rows)
+
+
 @contextmanager
 def _told(name: str) -> Iterator[None]:
     """DuckDB's errors as QueryError of the query ``name``."""

@@ -20,8 +20,8 @@ from scanner.neighbors.rows import Rows, find_copies, read_rows
 from scanner.neighbors.search_pass import PassResult, search_memory, search_pass
 from scanner.neighbors.shape import is_chain
 from scanner.neighbors.tables import (
-    group_shape_table,
-    groups_table,
+    candidate_shape_table,
+    candidates_table,
     links_table,
     neighbors_table,
     pairs_table,
@@ -31,7 +31,7 @@ from scanner.search.collapse import Collapse
 
 log = logging.getLogger("scanner.neighbors")
 
-OUTPUTS = ("links", "pairs", "groups", "group_shape", "thresholds", "neighbors")
+OUTPUTS = ("links", "pairs", "candidates", "candidate_shape", "thresholds", "neighbors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,12 +82,12 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
     tables = {
         "links": links_table(rows, classes, found),
         "pairs": pairs,
-        "groups": groups_table(rows, groups, threshold=settings.cosine),
-        "group_shape": group_shape_table(rows, groups),
+        "candidates": candidates_table(rows, groups, threshold=settings.cosine),
+        "candidate_shape": candidate_shape_table(rows, groups),
         "thresholds": thresholds_table(classes, found),
         "neighbors": neighbors_table(rows, unique, classes, found, seed=settings.seed),
     }
-    _tell_chains(tables["group_shape"]["diameter_similarity"].to_numpy(), settings)
+    _tell_chains(tables["candidate_shape"]["diameter_similarity"].to_numpy(), settings)
     facts: dict[str, object] = {
         "fingerprint": whole,
         "threshold": settings.cosine,
@@ -149,7 +149,7 @@ def _tell_chains(diameter_similarity: NDArray[np.float32], settings: NeighborsCo
 def _result(store: Store, settings: NeighborsConfig, *, num_images: int, is_recomputed: bool, start: float) -> NeighborsResult:
     import pyarrow.compute as pc
 
-    sizes = pc.value_counts(store.read("groups", ["group_id"])["group_id"]).field("counts")
+    sizes = pc.value_counts(store.read("candidates", ["group_id"])["group_id"]).field("counts")
     manifest = store.manifest("links")
     assert manifest is not None, "it was committed or compared just now"
     return NeighborsResult(

@@ -61,11 +61,11 @@ def links_table(rows: Rows, classes: Collapse, found: PassResult) -> pa.Table:
     return _table("links", {"left_id": left, "right_id": right, "similarity": similarity})
 
 
-def group_shape_table(rows: Rows, groups: Groups) -> pa.Table:
-    """Table ``group_shape``: how far apart two members of a group are."""
+def candidate_shape_table(rows: Rows, groups: Groups) -> pa.Table:
+    """Table ``candidate_shape``: how far apart two members of a group are."""
     found = diameters(rows.vectors, groups)
     return _table(
-        "group_shape",
+        "candidate_shape",
         {
             "group_id": rows.image_id[found.group],
             "diameter_similarity": found.similarity,
@@ -75,22 +75,21 @@ def group_shape_table(rows: Rows, groups: Groups) -> pa.Table:
     )
 
 
-def groups_table(rows: Rows, groups: Groups, *, threshold: float) -> pa.Table:
-    """Table ``groups``. A member is ``exact`` if its digest is the representative's and its embedding does not contradict it."""
+def candidates_table(rows: Rows, groups: Groups, *, threshold: float) -> pa.Table:
+    """Table ``candidates``. A member is exact if its digest is the representative's and its embedding does not contradict it."""
     similarity = row_similarities(rows.vectors, groups.rows, groups.representative)
     same_file = (rows.sha256[groups.rows] == rows.sha256[groups.representative]).all(axis=1)
     is_exact = same_file & rows.has_sha256[groups.rows] & rows.has_sha256[groups.representative]
     is_exact &= similarity >= np.float32(threshold)
     is_exact |= groups.rows == groups.representative
     return _table(
-        "groups",
+        "candidates",
         {
             "image_id": rows.image_id[groups.rows],
             "group_id": rows.image_id[groups.group],
             "is_representative": groups.rows == groups.representative,
             "similarity_to_representative": similarity,
-            "kind": np.where(is_exact, "exact", "unverified"),
-            "confidence": [None] * len(groups.rows),
+            "is_exact": is_exact,
         },
     )
 

@@ -37,7 +37,7 @@ class Overview:
     num_blank: int
     num_without_caption: int
     num_groups: int
-    num_picture_groups: int
+    num_ranked_groups: int
     num_blank_groups: int
     num_grouped: int
     num_removable: int
@@ -126,6 +126,7 @@ class Group:
     caption_agreement: float | None
     num_hosts: int
     risk_score: float
+    class_: str
     representative_id: int
     members: tuple[Member, ...]
     captions: tuple[GroupCaption, ...]
@@ -229,7 +230,7 @@ def read_content(store: Store, settings: ReportConfig) -> Content:
             overview=Overview(**_rows(connection, "report/overview")[0]),
             histogram=tuple(Bin(**row) for row in _rows(connection, "groups/duplicate_histogram")),
             sweep=tuple(SweepRow(**row) for row in _rows(connection, "groups/threshold_sweep")),
-            groups=_groups(connection, "picture", settings.num_groups, settings.images_a_group),
+            groups=_groups(connection, "ranked", settings.num_groups, settings.images_a_group),
             blank_groups=_groups(connection, "blank", NUM_BLANK_GROUPS, 1),
             captions=tuple(TopCaption(**row) for row in _rows(connection, "risk/top_captions", limit=NUM_CAPTIONS)),
             families=tuple(Family(**row) for row in _rows(connection, "risk/caption_families", limit=NUM_FAMILIES)),
@@ -245,7 +246,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, name: str, **parameters: int | 
 
 
 def _groups(connection: duckdb.DuckDBPyConnection, class_: str, num_groups: int, num_files: int) -> tuple[Group, ...]:
-    """The first groups of a class with their members, captions and kinds."""
+    """The first groups of a class, or of all that are ranked, with their members, captions and kinds."""
     chosen: Mapping[str, int | str] = {"class": class_, "groups": num_groups}
     members, captions, kinds = defaultdict(list), defaultdict(list), defaultdict(list)
     for row in _rows(connection, "report/gallery_members", files=num_files, **chosen):
@@ -267,6 +268,7 @@ def _groups(connection: duckdb.DuckDBPyConnection, class_: str, num_groups: int,
                 caption_agreement=row["caption_agreement"],
                 num_hosts=row["num_hosts"],
                 risk_score=row["risk_score"],
+                class_=row["class"],
                 representative_id=row["representative_id"],
                 members=tuple(members[id_]),
                 captions=tuple(captions[id_]),

@@ -124,6 +124,8 @@ class Gallery:
 
 def _facts(group: Group) -> list[Html | str]:
     facts: list[Html | str] = [counted(group.num_files, "different file")]
+    if group.class_ != "picture":
+        facts.insert(0, element("b", group.class_.replace("_", " ")))
     if group.num_same_caption:
         facts.append(f"{count(group.num_same_caption)} with the same caption")
     if group.num_hosts:

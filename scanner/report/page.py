@@ -23,10 +23,14 @@ CONTENT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; 
 _WORDS = (
     ("Image", "one row of the set; two rows with the same file are two images."),
     ("Near-duplicate", "another image whose embedding has at least the threshold's cosine to this one's."),
-    ("Group", "images joined by chains of near-duplicates; the ends of a chain may be less alike than the threshold."),
+    ("Group", "images joined by chains of near-duplicates, less those whose pixels show another picture."),
     ("Kept", "the representative, which stands for its group: best resolution, then longest caption, then lowest id."),
     ("Similarity", "cosine to the representative, cut after four digits; the figure under each picture."),
-    ("Byte-equal", "the same file, byte for byte. Of the others, kind unverified says that only the search has compared them."),
+    ("Byte-equal", "the same file, byte for byte."),
+    ("Kind", "exact: bytes or pixels equal to the representative's. Near: the same picture altered. Semantic: another picture in "
+     "the same template. Unverified: only the search has compared them."),
+    ("Template, placeholder, text, vector graphic", "what a group is, where pixels tell: one layout with a region that varies, a "
+     "card in place of a missing picture, lettering, a drawing of few flat colours. Not to be deleted without a look."),
     ("Risk score", "expected probability that a model trained on this set can be made to emit the image by its caption: an "
      "assumed curve in the number of images with that caption. It orders groups; it is no measurement of a model."),
     ("Blank", "a near-constant image, as servers send in place of one that is gone. Marked, and never ranked."),
@@ -132,7 +136,7 @@ def _section(part: _Section) -> Html:
 
 
 def _ranked(content: Content, gallery: Gallery) -> Html:
-    total = content.overview.num_picture_groups
+    total = content.overview.num_ranked_groups
     if not total:
         return element("p", "No two usable images are near-duplicates at this threshold.", class_="rest")
     how = (

@@ -147,7 +147,7 @@ def test_another_linkage_needs_no_search(tmp_path):
     assert_same_tables(store, whole)
     rows = store.read("groups")
     assert min(rows["similarity_to_representative"].to_pylist()) >= np.float32(0.9)
-    assert result.num_groups == len(set(rows["group_id"].to_pylist())) == store.read("group_shape").num_rows
+    assert result.num_groups == len(set(rows["group_id"].to_pylist())) == store.read("candidate_shape").num_rows
 
 
 @pytest.mark.parametrize("limit", [50, 600])

@@ -90,6 +90,13 @@ def build(tmp_path):
                 "kind": "exact" if exact else "unverified", "similarity_to_representative": 1.0 if exact else 0.98126,
             })  # fmt: skip
     write(store, "groups", groups)
+    classes = {rows["a0.png"]: "picture", rows[KEY]: "template", rows["w0.png"]: "blank"}
+    counts = {"num_images": 2, "num_files": 2, "num_semantic": 0, "num_unverified": 0, "num_refuted": 0, "is_truncated": False}
+    evidence = [
+        {"group_id": id_, "candidate_id": id_, "class": class_, "is_protected": class_ != "picture", **counts}
+        for id_, class_ in classes.items()
+    ]
+    write(store, "group_evidence", evidence)
     neighbors = [{"image_id": id_, "num_neighbors": 2 if id_ < 3 else 0, "outlier_score": 0.0} for id_ in range(7)]
     write(store, "neighbors", neighbors, threshold=0.98)
     write(store, "embeddings", [], encoder="pixels", dim="8")

@@ -1,0 +1,120 @@
+"""The files of candidate groups read again and decoded in worker processes, which may die of them, to small pictures."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.core.config import RunConfig
+from scanner.core.errors import ScannerError
+from scanner.images.align import LOOK
+from scanner.images.prepare import ImageLimits, ImagePreparer
+from scanner.sources.base import Source
+from scanner.verify.members import FileRef
+
+MAX_CHANGED_BITS = 10
+"""Of a perceptual hash, that may differ from what the scan saw: another version of a decoder, not another picture."""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Looks:
+    """What n files look like.
+
+    Attributes:
+        pixels: uint8 (n, 2 * SIDE, 2 * SIDE, 3) as ``images.align.LOOK`` prepares them; zeros where not read.
+        is_read: bool (n,) whether the file could be read again and is what the scan saw.
+        pixel_digest: of size and pixels of each, equal exactly where both are.
+    """
+
+    pixels: NDArray[np.uint8]
+    is_read: NDArray[np.bool_]
+    pixel_digest: list[bytes | None]
+
+
+class Reader:
+    """Reads and decodes; its workers start when the first file is to be decoded. A context manager."""
+
+    def __init__(self, sources: Mapping[str, Source], config: RunConfig) -> None:
+        self.sources, self.config = sources, config
+        self.num_read = self.num_failed = 0
+        self.last_failure = ""
+        self._stack = ExitStack()
+        self._preparer: ImagePreparer | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def looks(self, files: Sequence[FileRef], *, max_in_memory: int) -> Looks:
+        """What the files look like; of more than ``max_in_memory`` in a temporary file. Never raises for one of them."""
+        shape = (len(files), *LOOK.size, 3)
+        if len(files) <= max_in_memory:
+            pixels = np.zeros(shape, np.uint8)
+        else:
+            # The name goes at once, the space with the last reference.
+            with tempfile.TemporaryFile(prefix="scanner-verify-") as file:
+                pixels = np.memmap(file, np.uint8, "w+", shape=shape)
+        found = Looks(pixels=pixels, is_read=np.zeros(len(files), bool), pixel_digest=[None] * len(files))
+        # In the order of their ids, so that each shard is gone through once.
+        order = sorted(range(len(files)), key=lambda i: files[i].image_id)
+
+        def originals() -> Iterator[tuple[int, bytes]]:
+            for i in order:
+                data = self._read(files[i])
+                if data is not None:
+                    yield i, data
+
+        for i, facts, look in self._get_preparer().prepare(originals()):
+            if look is None:
+                self._failed(facts.error_message or facts.status)
+            elif not _is_as_scanned(files[i], facts.sha256, facts.phash):
+                self._failed("the source has changed since the scan")
+            else:
+                found.pixels[i], found.is_read[i], found.pixel_digest[i] = look, True, facts.pixel_digest
+                self.num_read += 1
+        return found
+
+    def _read(self, file: FileRef) -> bytes | None:
+        source = self.sources.get(file.dataset)
+        if source is None or source.embedding_dim is not None:
+            self._failed(f"source {file.dataset} has no images")
+            return None
+        try:
+            return source.read(file.ref)
+        except ScannerError as error:
+            self._failed(error.message)
+        except Exception as error:
+            # Any filesystem may stand behind a source, and each has its own errors; one file is not worth the stage.
+            self._failed(f"{type(error).__name__}: {error}")
+        return None
+
+    def _failed(self, reason: str) -> None:
+        self.num_failed += 1
+        self.last_failure = reason
+
+    def _get_preparer(self) -> ImagePreparer:
+        if self._preparer is None:
+            images, workers = self.config.images, self.config.compute.workers
+            limits = ImageLimits(
+                max_pixels=images.max_pixels, min_side=images.min_side, timeout_s=images.timeout_s,
+                memory_bytes=images.memory_mb << 20,
+            )  # fmt: skip
+            count = os.cpu_count() or 1 if workers == "auto" else workers
+            self._preparer = self._stack.enter_context(ImagePreparer(LOOK, limits, workers=count, has_pixel_digest=True))
+        return self._preparer
+
+
+def _is_as_scanned(file: FileRef, sha256: bytes | None, phash: int | None) -> bool:
+    """By the digest; where the scan took down another file's (as published, before resizing), by the perceptual hash."""
+    if file.sha256 is not None and file.sha256 == sha256:
+        return True
+    return file.phash is None or phash is None or (file.phash ^ phash).bit_count() <= MAX_CHANGED_BITS
