@@ -59,8 +59,8 @@ def plan(
       scanner plan --images 5e9 --gpus 8 --model ViT-L-14
       scanner plan --images 250000 --cores 2 --model small --json
     """
+    from scanner.core.amounts import parse_bytes, parse_count
     from scanner.core.errors import ConfigError
-    from scanner.plan.amounts import parse_bytes, parse_count
     from scanner.plan.job import Machine
     from scanner.plan.model import find_model
     from scanner.plan.plan import make_plan

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from scanner.core.amounts import parse_bytes
 from scanner.core.errors import ConfigError, nearest
 
 
@@ -84,8 +85,13 @@ class NeighborsConfig(_Section):
     """Where the threshold comes from; filled in from configs/encoders.yaml."""
     report_thresholds: tuple[float, ...] = ()
     """Further thresholds in (0, 1] to count groups at, in the same pass; empty takes those of configs/encoders.yaml."""
-    search: Literal["join", "faiss-flat"] = "join"
-    """Both find every pair: ``join`` settles most of them by bounds, ``faiss-flat`` computes all cosines in full."""
+    search: Literal["auto", "join", "cells", "faiss-flat", "faiss-ivf"] = "auto"
+    """``join`` and ``faiss-flat`` find every pair; ``cells`` and ``faiss-ivf`` nearly every, at a cost that grows far less than
+    the square. ``auto``: ``join`` up to 250,000 distinct images, else ``cells``."""
+    recall: float = Field(default=0.99, gt=0, lt=1)
+    """Share of its neighbours that an image should find in the mean, for ``cells`` and ``faiss-ivf``; the audit measures it."""
+    audit_rows: int = Field(default=2000, ge=1)
+    """Images that are compared with all others to measure recall; more where few of them have a neighbour."""
     collapse_sha256: bool = True
     """Images of equal bytes are one row of the search; off, only the search itself joins them."""
     linkage: Literal["component", "leader"] = "component"
@@ -183,8 +189,22 @@ class ComputeConfig(_Section):
     """Decoding processes; ``auto``: one a core."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the encoder runs."""
+    memory: str = "auto"
+    """What the search may take, such as ``16GB``: what does not fit lies in scratch. ``auto``: two thirds of what is free."""
+    scratch: str = ""
+    """Folder for what does not fit in memory, on a local disk; the system's folder for temporary files if left out."""
     incremental: bool = True
     """Images that were added are compared with all, those that were there before not again with one another."""
+
+    @field_validator("memory")
+    @classmethod
+    def _is_size(cls, value: str) -> str:
+        if value != "auto":
+            try:
+                parse_bytes(value, name="memory")
+            except ConfigError as error:
+                raise ValueError(f"not a size such as 16GB: {error.message}") from None
+        return value
 
 
 class RunConfig(_Section):

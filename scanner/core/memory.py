@@ -1,4 +1,4 @@
-"""How much memory a process has taken at most."""
+"""How much memory a process has taken at most, and how much it may take."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import platform
 import resource
 from contextlib import suppress
 from pathlib import Path
+
+from scanner.core.amounts import parse_bytes
 
 
 def peak_memory_bytes(pid: int | None = None) -> int:
@@ -22,3 +24,21 @@ def peak_memory_bytes(pid: int | None = None) -> int:
         return 0
     # In KiB, but on macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << (0 if platform.system() == "Darwin" else 10)
+
+
+def available_bytes() -> int:
+    """Memory that could be taken now without swapping; 8 GiB where the system does not tell."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 8 << 30
+
+
+def allowed_bytes(setting: str) -> int:
+    """Bytes of a setting such as ``16GB``; of ``auto`` two thirds of what is available.
+
+    Raises:
+        ConfigError: not a size.
+    """
+    return available_bytes() * 2 // 3 if setting == "auto" else parse_bytes(setting, name="memory")

@@ -90,7 +90,8 @@ _ALL = (
     _table(
         "neighbors", "one row per embedded image", "image_id",
         ("image_id", "int64", "the image"),
-        ("num_neighbors", "int64", "other images within the threshold: the duplicate count of Carlini et al. 2023, section 4.2"),
+        ("num_neighbors", "int64", "other images within the threshold: the duplicate count of Carlini et al. 2023, section 4.2; "
+                                   "a lower bound where the search is cells or faiss-ivf, with the recall in table audit"),
         ("nearest_id", "int64?", "the most similar other image within the threshold"),
         ("nearest_similarity", "float32?", "its cosine"),
         ("outlier_score", "float32", "1 - cosine to the nearest cell centre (k-means); high = far from all"),
@@ -156,6 +157,20 @@ _ALL = (
         ("num_colors", "int64?", "colours of its flat area"),
         ("saturation", "float32?", "mean saturation of the representative, in [0, 1]"),
         ("caption_likeness", "float32?", "mean share of words that two captions of the group have in common; null without two"),
+    ),
+    _table(
+        "audit", "one row per measure and band of similarity: what the last search missed, by brute force on sampled images",
+        "measure band",
+        ("measure", "string", "neighbors (pairs that the search counted) or links (pairs whose images ended in one component)"),
+        ("band", "string", "all, or similarities from-to; neighbours nearer to the threshold are missed sooner"),
+        ("similarity_low", "float64", "cosine, at or above"),
+        ("similarity_high", "float64?", "cosine, below; null: no upper end"),
+        ("num_rows_sampled", "int64", "distinct images compared with all others"),
+        ("num_rows", "int64", "of them those with a true pair in the band"),
+        ("num_pairs", "int64", "true pairs of theirs in the band"),
+        ("recall", "float64?", "share of its true pairs that an image found, in the mean over images; null without any"),
+        ("recall_low", "float64", "lower end of its 95 % interval over images; 0 without any"),
+        ("recall_high", "float64", "upper end; 1 without any"),
     ),
     _table(
         "thresholds", "one row per swept threshold", "threshold",

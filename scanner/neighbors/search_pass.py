@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.config import NeighborsConfig
+from scanner.core.config import ComputeConfig, NeighborsConfig
 from scanner.core.progress import Progress
 from scanner.neighbors.earlier import Earlier
-from scanner.search import join, threshold
+from scanner.neighbors.searches import Search, between, chosen, within
+from scanner.search.audit import FoundPairs, SampledTruth
 from scanner.search.collapse import Collapse
 from scanner.search.counts import NeighborCounts
-from scanner.search.exact import exact_blocks, searched_threshold
 from scanner.search.forest import PairHistogram, SpanningForest
 from scanner.search.threshold import PairBlock
-
-SEARCHES = {"join": join.join_pairs, "faiss-flat": threshold.threshold_pairs}
-"""Of ``neighbors.search``. All give the same pairs, but for those within 1e-6 of the threshold."""
 
 
 @dataclass(kw_only=True)
@@ -28,8 +26,9 @@ class PassResult:
 
     ``forest`` answers for every threshold, ``histogram`` counts pairs at each, ``counts`` holds neighbours at the main one;
     ``blocks`` are the pairs of classes within the main threshold, kept only where every pair was asked for, up to max_pairs.
-    ``num_compared`` counts pairs of classes that were compared. After an incremental pass ``blocks`` are the pairs with a new
-    image alone, and ``earlier`` holds the others.
+    ``num_compared`` counts pairs of classes that were compared; ``search`` is the one that did it, ``facts`` how it went, and
+    ``found`` the pairs of sampled classes. After an incremental pass ``blocks`` are the pairs with a new image alone, and
+    ``earlier`` holds the others.
     """
 
     thresholds: list[float]
@@ -39,6 +38,9 @@ class PassResult:
     blocks: list[PairBlock]
     is_truncated: bool = False
     num_compared: int = 0
+    search: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    found: FoundPairs | None = None
     earlier: Earlier | None = None
     replaced: PairHistogram | None = None
     """Of pairs that ``earlier`` counted and ``histogram`` counts again, because one of the two has more copies now."""
@@ -51,38 +53,22 @@ class PassResult:
         return num_pairs
 
 
-def search_memory(num_rows: int, dim: int, settings: NeighborsConfig) -> int:
-    """Upper estimate of the bytes that the search holds beside the embeddings."""
-    return join.estimate_memory(num_rows, dim) if settings.search == "join" else threshold.estimate_memory(num_rows, dim)
-
-
-def pairs_within(
-    x: NDArray[np.float16], lowest: float, settings: NeighborsConfig, on_tile: Callable[[int], None]
-) -> Iterator[PairBlock]:
-    """Every pair of rows of ``x`` at or above ``lowest``, each once, with exact cosines."""
-    blocks = SEARCHES[settings.search](x, searched_threshold(lowest), on_tile=on_tile)
-    return exact_blocks(blocks, x, x, lowest)
-
-
-def pairs_between(
-    x: NDArray[np.float16], y: NDArray[np.float16], lowest: float, on_tile: Callable[[int], None]
-) -> Iterator[PairBlock]:
-    """Every row of ``x`` (left) with every row of ``y`` (right) at or above ``lowest``, with exact cosines."""
-    blocks = join.ThresholdJoin(x=x, y=y, threshold=searched_threshold(lowest)).blocks(on_tile=on_tile)
-    return exact_blocks(blocks, x, y, lowest)
-
-
 def search_pass(
     unique: NDArray[np.float16],
     classes: Collapse,
     settings: NeighborsConfig,
+    compute: ComputeConfig,
     progress: Progress,
     earlier: Earlier | None = None,
+    truth: SampledTruth | None = None,
 ) -> PassResult:
     """One pass at the lowest threshold asked for: links for all of them, counts at the main one.
 
     With ``earlier`` only what is new is compared: new classes with one another, and new classes and those that gained copies with
-    the old ones. The result is that of a pass over all.
+    the old ones. The result is that of a pass over all, as far as the search is one that finds all.
+
+    Args:
+        truth: sampled classes whose pairs are collected for the audit.
     """
     thresholds = sorted({settings.cosine, *settings.report_thresholds})
     found = PassResult(
@@ -91,31 +77,56 @@ def search_pass(
         histogram=PairHistogram(thresholds, counts=classes.counts),
         counts=NeighborCounts(classes.counts),
         blocks=[],
+        search=chosen(settings, len(unique)),
+        found=FoundPairs(len(unique), truth.rows) if truth is not None else None,
     )
-    num_old, grown = 0, np.empty(0, np.int64)
-    if earlier is not None:
-        num_old = len(earlier.classes.first)
-        grown = np.flatnonzero(classes.counts[:num_old] > earlier.classes.counts)
-        _start_from(found, earlier, classes)
-    num_new = len(unique) - num_old
-    total = num_new * (num_new - 1) // 2 + (num_new + len(grown)) * num_old
+    if earlier is None:
+        keep = _Keep(found, settings)
+        for block in _blocks(found, within(found.search, unique, thresholds[0], settings, compute), progress):
+            keep.add(block)
+        return found
+
+    num_old = len(earlier.classes.first)
+    grown = np.flatnonzero(classes.counts[:num_old] > earlier.classes.counts)
+    _start_from(found, earlier, classes)
     keep = _Keep(found, settings)
-    with progress.bar("neighbors", total=total, unit="pairs compared") as bar:
+    if found.search == "cells":
+        is_active = np.ones(len(unique), bool)
+        is_active[:num_old] = False
+        is_active[grown] = True
+        for block in _blocks(found, within("cells", unique, thresholds[0], settings, compute, is_active), progress):
+            is_new = block.right >= num_old
+            keep.add(_take(block, is_new))
+            old = _take(block, ~is_new)
+            # Each end that gained copies brings the pair once, as the right one.
+            for left, right in ((old.left, old.right), (old.right, old.left)):
+                mine = is_active[right]
+                _add_grown(
+                    found, keep, PairBlock(left=left[mine], right=right[mine], similarity=old.similarity[mine]), earlier, classes
+                )
+        return found
+    nodes = np.concatenate([grown, np.arange(num_old, len(unique))])
+    if num_old and len(nodes):
+        for block in _blocks(found, between(unique[:num_old], unique[nodes], thresholds[0], compute), progress):
+            pairs = PairBlock(left=block.left, right=nodes[block.right], similarity=block.similarity)
+            is_new = pairs.right >= num_old
+            keep.add(_take(pairs, is_new))
+            _add_grown(found, keep, _take(pairs, ~is_new), earlier, classes)
+    for block in _blocks(found, within(found.search, unique[num_old:], thresholds[0], settings, compute), progress):
+        keep.add(PairBlock(left=block.left + num_old, right=block.right + num_old, similarity=block.similarity))
+    return found
+
+
+def _blocks(found: PassResult, search: Search, progress: Progress) -> Iterator[PairBlock]:
+    """The pairs of a search under a bar of their own."""
+    with progress.bar("neighbors", total=search.total, unit=search.unit) as bar:
 
         def on_tile(num_pairs: int) -> None:
             found.num_compared += num_pairs
             bar.advance(num_pairs)
 
-        if earlier is not None and num_old and num_new + len(grown):
-            nodes = np.concatenate([grown, np.arange(num_old, len(unique))])
-            for block in pairs_between(unique[:num_old], unique[nodes], thresholds[0], on_tile):
-                pairs = PairBlock(left=block.left, right=nodes[block.right], similarity=block.similarity)
-                is_new = pairs.right >= num_old
-                keep.add(_take(pairs, is_new))
-                _add_grown(found, keep, _take(pairs, ~is_new), earlier, classes)
-        for block in pairs_within(unique[num_old:], thresholds[0], settings, on_tile):
-            keep.add(PairBlock(left=block.left + num_old, right=block.right + num_old, similarity=block.similarity))
-    return found
+        yield from search.blocks(on_tile)
+    found.facts = search.facts()
 
 
 class _Keep:
@@ -132,6 +143,8 @@ class _Keep:
         self._found.histogram.add(block.left, block.right, block.similarity)
         near = _take(block, block.similarity >= self.cut)
         self._found.counts.add(near.left, near.right, near.similarity)
+        if self._found.found is not None:
+            self._found.found.add(near.left, near.right)
         self.list(near)
 
     def list(self, near: PairBlock) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +15,15 @@ from scanner.core.config import NeighborsConfig, RunConfig, fingerprint
 from scanner.core.progress import Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Store
+from scanner.neighbors import searches
 from scanner.neighbors.earlier import covered, read_earlier, search_key
 from scanner.neighbors.groups import make_groups
 from scanner.neighbors.linkage import leader_labels
 from scanner.neighbors.rows import Rows, find_copies, read_rows
-from scanner.neighbors.search_pass import PassResult, search_memory, search_pass
+from scanner.neighbors.search_pass import PassResult, search_pass
 from scanner.neighbors.shape import is_chain
 from scanner.neighbors.tables import (
+    audit_table,
     candidate_shape_table,
     candidates_table,
     links_table,
@@ -27,11 +31,12 @@ from scanner.neighbors.tables import (
     pairs_table,
     thresholds_table,
 )
+from scanner.search.audit import AuditBand, SampledTruth, audit, sampled_truth
 from scanner.search.collapse import Collapse
 
 log = logging.getLogger("scanner.neighbors")
 
-OUTPUTS = ("links", "pairs", "candidates", "candidate_shape", "thresholds", "neighbors")
+OUTPUTS = ("links", "pairs", "candidates", "candidate_shape", "thresholds", "neighbors", "audit")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +44,8 @@ class NeighborsResult:
     """What the search found. ``is_recomputed`` is False where the committed tables already answered.
 
     ``searched`` says how the tables were made: ``all``, or ``incremental`` from those of an earlier scan; ``num_compared`` counts
-    the pairs that were compared for it.
+    the pairs that were compared for it. ``search`` did it and ``facts`` say how; ``recall`` is that of the audit, of neighbours,
+    with its interval, NaN where no sampled image has one.
     """
 
     is_recomputed: bool
@@ -51,6 +57,17 @@ class NeighborsResult:
     seconds: float
     searched: str = "all"
     num_compared: int = 0
+    search: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    recall: float = math.nan
+    recall_low: float = 0.0
+    recall_high: float = 1.0
+    recall_asked: float = 1.0
+
+    @property
+    def is_below_recall(self) -> bool:
+        """Whether the audit found fewer neighbours than were asked for; not where it found no pair to judge by."""
+        return self.recall < self.recall_asked
 
     @property
     def images_per_s(self) -> float:
@@ -72,7 +89,7 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
         return _result(store, settings, num_images=num_images, is_recomputed=False, start=start)
 
     rows = read_rows(store)
-    classes, unique, found = _search(store, rows, config, progress)
+    classes, unique, found, truth = _search(store, rows, config, progress)
     labels = classes.first[found.forest.components(settings.cosine)][classes.inverse]
     if settings.linkage == "leader":
         labels = leader_labels(rows.vectors, labels, rows.resolution, rows.caption_length, settings.cosine)
@@ -86,12 +103,14 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
         "candidate_shape": candidate_shape_table(rows, groups),
         "thresholds": thresholds_table(classes, found),
         "neighbors": neighbors_table(rows, unique, classes, found, seed=settings.seed),
+        "audit": audit_table(_audit(truth, found, settings)),
     }
     _tell_chains(tables["candidate_shape"]["diameter_similarity"].to_numpy(), settings)
     facts: dict[str, object] = {
         "fingerprint": whole,
         "threshold": settings.cosine,
-        "search": settings.search,
+        "search": found.search,
+        "facts": found.facts,
         "linkage": settings.linkage,
         "searched": "all" if found.earlier is None else "incremental",
         "num_compared": found.num_compared,
@@ -106,29 +125,48 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
     return _result(store, settings, num_images=len(rows.image_id), is_recomputed=True, start=start)
 
 
-def _search(store: Store, rows: Rows, config: RunConfig, progress: Progress) -> tuple[Collapse, NDArray[np.float16], PassResult]:
-    """Classes of copies, the vector of each, and what a search found: of what is new where earlier tables answer for the rest."""
+def _search(
+    store: Store, rows: Rows, config: RunConfig, progress: Progress
+) -> tuple[Collapse, NDArray[np.float16], PassResult, SampledTruth]:
+    """Classes of copies, the vector of each, what a search found, and the truth of sampled classes.
+
+    Only what is new is searched where earlier tables answer for the rest.
+    """
     settings = config.neighbors
     copies = find_copies(rows, settings)
     classes = copies.classes()
     unique = rows.vectors if len(classes.first) == len(rows.vectors) else rows.vectors[classes.first]
     earlier, reason = read_earlier(store, rows, copies, settings) if config.compute.incremental else (None, "")
+    name = searches.chosen(settings, len(classes.first))
     log.info(
-        "%d images, %d of them new, %d after collapsing equal ones; the search holds about %.1f GiB",
+        "%d images, %d of them new, %d after collapsing equal ones; the search (%s) holds about %.1f GiB",
         len(rows.image_id),
         len(rows.image_id) - (earlier.num_rows if earlier else 0),
         len(classes.first),
-        (rows.vectors.nbytes + search_memory(len(classes.first), rows.vectors.shape[1], settings)) / 2**30,
+        name,
+        (rows.vectors.nbytes + searches.memory(name, len(classes.first), rows.vectors.shape[1], config.compute)) / 2**30,
     )
+    truth = sampled_truth(unique, settings.cosine, seed=settings.seed, num_rows=settings.audit_rows)
     if earlier is not None:
-        found = search_pass(unique, classes, settings, progress, earlier)
+        found = search_pass(unique, classes, settings, config.compute, progress, earlier, truth)
         if settings.pairs == "spanning" or not _is_truncated(found, settings):
-            return classes, unique, found
+            return classes, unique, found, truth
         # Which pairs are kept depends on the order of the search, and two searches have another.
         reason = "there are more pairs than max_pairs"
     if reason:
         log.warning("neighbors: the earlier tables are not added to (%s); everything is searched anew", reason)
-    return classes, unique, search_pass(unique, classes, settings, progress)
+    return classes, unique, search_pass(unique, classes, settings, config.compute, progress, None, truth), truth
+
+
+def _audit(truth: SampledTruth, found: PassResult, settings: NeighborsConfig) -> list[AuditBand]:
+    """Of the pairs that this search compared: after an incremental one, those with a new image."""
+    assert found.found is not None, "every search is audited"
+    num_old = len(found.earlier.classes.first) if found.earlier is not None else 0
+    compared = (truth.left >= num_old) | (truth.right >= num_old)
+    seen = SampledTruth(
+        rows=truth.rows, left=truth.left[compared], right=truth.right[compared], similarity=truth.similarity[compared]
+    )
+    return audit(seen, found.found, found.forest.components(settings.cosine), threshold=settings.cosine)
 
 
 def _is_truncated(found: PassResult, settings: NeighborsConfig) -> bool:
@@ -150,6 +188,7 @@ def _result(store: Store, settings: NeighborsConfig, *, num_images: int, is_reco
     import pyarrow.compute as pc
 
     sizes = pc.value_counts(store.read("candidates", ["group_id"])["group_id"]).field("counts")
+    audited = next(r for r in store.read("audit").to_pylist() if (r["measure"], r["band"]) == ("neighbors", "all"))
     manifest = store.manifest("links")
     assert manifest is not None, "it was committed or compared just now"
     return NeighborsResult(
@@ -162,4 +201,10 @@ def _result(store: Store, settings: NeighborsConfig, *, num_images: int, is_reco
         seconds=time.perf_counter() - start,
         searched=manifest.metadata["searched"],
         num_compared=manifest.metadata["num_compared"],
+        search=manifest.metadata["search"],
+        facts=manifest.metadata["facts"],
+        recall=math.nan if audited["recall"] is None else audited["recall"],
+        recall_low=audited["recall_low"],
+        recall_high=audited["recall_high"],
+        recall_asked=settings.recall if manifest.metadata["search"] in searches.APPROXIMATE else 1.0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from scanner.neighbors.pairs import image_pairs, spanning_links
 from scanner.neighbors.rows import Rows
 from scanner.neighbors.search_pass import PassResult
 from scanner.neighbors.shape import diameters
+from scanner.search.audit import AuditBand
 from scanner.search.collapse import Collapse
 from scanner.search.forest import components
 from scanner.search.kmeans import cell_centres, choose_num_cells, outlier_scores
@@ -21,8 +23,8 @@ from scanner.search.kmeans import cell_centres, choose_num_cells, outlier_scores
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE_ROWS = 1_000_000
-"""Rows that the cell centres behind outlier_score are fitted on, at most."""
+ROWS_A_CENTRE = 64
+"""Rows for each of the cell centres behind outlier_score that they are fitted on."""
 
 
 def pairs_table(rows: Rows, classes: Collapse, found: PassResult, settings: NeighborsConfig) -> tuple[pa.Table, bool]:
@@ -127,8 +129,8 @@ def neighbors_table(rows: Rows, unique: NDArray[np.float16], classes: Collapse, 
 
     scores = np.zeros(len(unique), dtype=np.float32)
     if len(unique):
-        sample_rows = min(len(unique), SAMPLE_ROWS)
-        cells = choose_num_cells(len(unique), sample_rows)
+        cells = choose_num_cells(len(unique), len(unique))
+        sample_rows = min(len(unique), ROWS_A_CENTRE * cells)
         centres = cell_centres(unique, num_cells=cells, seed=seed, sample_rows=sample_rows)
         scores = outlier_scores(unique, centres)
     import pyarrow as pa
@@ -143,6 +145,25 @@ def neighbors_table(rows: Rows, unique: NDArray[np.float16], classes: Collapse, 
             "outlier_score": scores[classes.inverse],
         },
     )
+
+
+def audit_table(bands: list[AuditBand]) -> pa.Table:
+    """Table ``audit``; cosines in the names of bands have as many digits as tell their ends apart."""
+    content: dict[str, list[Any]] = {name: [] for name in TABLES["audit"].column_names}
+    for index, band in enumerate(bands):
+        is_all = index == 0 or bands[index - 1].measure != band.measure
+        high = None if math.isinf(band.high) else band.high
+        content["measure"].append(band.measure)
+        content["band"].append("all" if is_all else f"{band.low:.4f}-{1.0 if high is None else high:.4f}")
+        content["similarity_low"].append(band.low)
+        content["similarity_high"].append(high)
+        content["num_rows_sampled"].append(band.num_sampled)
+        content["num_rows"].append(band.recall.num_rows)
+        content["num_pairs"].append(band.num_pairs)
+        content["recall"].append(None if math.isnan(band.recall.value) else band.recall.value)
+        content["recall_low"].append(band.recall.low)
+        content["recall_high"].append(band.recall.high)
+    return _table("audit", content)
 
 
 def _table(name: str, content: dict[str, Any]) -> pa.Table:

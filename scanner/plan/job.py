@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from scanner.core.amounts import show_bytes
 from scanner.core.errors import ConfigError
-from scanner.plan.amounts import show_bytes
 from scanner.plan.model import Model
 from scanner.plan.rates import Rates
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from scanner.core.amounts import show_seconds
 from scanner.core.errors import ConfigError
-from scanner.plan.amounts import show_seconds
 from scanner.plan.cost import ONE_CORE, StageCost
 from scanner.plan.job import Job, Machine, Search
 from scanner.plan.model import Model

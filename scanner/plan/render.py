@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from scanner.plan.amounts import show_bytes, show_number, show_seconds
+from scanner.core.amounts import show_bytes, show_number, show_seconds
 from scanner.plan.plan import Plan
 from scanner.plan.rates import Rate
 

@@ -17,7 +17,7 @@ from scanner.search.exact import exact_blocks, searched_threshold
 from scanner.search.join import ThresholdJoin, join_pairs
 
 NUM_IMAGES, SHARD_ROWS, SEED = 1_500, 250, 33_003
-SEARCHED = ("links", "pairs", "groups", "candidate_shape", "thresholds", "neighbors")
+SEARCHED = ("links", "pairs", "candidates", "candidate_shape", "thresholds", "neighbors")
 RANKED = ("group_risk", "group_captions", "prompts")
 
 

@@ -59,8 +59,8 @@ def search(store, **changes):
 
 
 def contents(store):
-    """Every table of the stage as Arrow, in the order in which it was written."""
-    return {table: store.read(table).combine_chunks() for table in stage.OUTPUTS}
+    """The tables of the stage as Arrow, in the order in which they were written; but for ``audit``, which tells of one search."""
+    return {table: store.read(table).combine_chunks() for table in stage.OUTPUTS if table != "audit"}
 
 
 def assert_same_tables(store, other):

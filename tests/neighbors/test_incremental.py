@@ -84,7 +84,7 @@ def test_files_that_are_equal_join_classes_whose_vectors_differ(tmp_path):
     whole = write(tmp_path / "whole", [old, new], shas=shas)
     search(whole)
     assert_same_tables(step, whole)
-    assert contents(whole)["groups"].num_rows > 4
+    assert contents(whole)["candidates"].num_rows > 4
 
 
 def test_copies_that_join_two_old_classes_are_searched_anew(tmp_path, caplog):
@@ -145,7 +145,7 @@ def test_another_linkage_needs_no_search(tmp_path):
     whole = write(tmp_path / "whole", batches(planted(), 300))
     search(whole, neighbors__linkage="leader")
     assert_same_tables(store, whole)
-    rows = store.read("groups")
+    rows = store.read("candidates")
     assert min(rows["similarity_to_representative"].to_pylist()) >= np.float32(0.9)
     assert result.num_groups == len(set(rows["group_id"].to_pylist())) == store.read("candidate_shape").num_rows
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from scanner.core.amounts import parse_bytes, parse_count, show_bytes, show_number, show_seconds
 from scanner.core.errors import ConfigError
-from scanner.plan.amounts import parse_bytes, parse_count, show_bytes, show_number, show_seconds
 
 
 @pytest.mark.parametrize(

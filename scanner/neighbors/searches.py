@@ -1,0 +1,150 @@
+"""Which search finds the pairs, and each of them behind one face: pairs with exact cosines, and how the work went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.core.config import ComputeConfig, NeighborsConfig
+from scanner.core.memory import allowed_bytes
+from scanner.search import cells_join, ivf, join, threshold
+from scanner.search.cells_join import CellsJoin
+from scanner.search.exact import exact_blocks, searched_threshold
+from scanner.search.gpu_join import GpuThresholdJoin, gpu_join_available
+from scanner.search.ivf import ivf_pairs
+from scanner.search.join import ThresholdJoin
+from scanner.search.threshold import PairBlock
+
+OnTile = Callable[[int], None]
+
+JOIN_ROWS = 250_000
+"""Up to so many rows ``auto`` compares all pairs: half a minute on two cores with bf16."""
+PROCESS_BYTES = 600 << 20
+"""Of a process with torch and faiss loaded, before it does anything."""
+LINKS_BYTES = 400 << 20
+"""Of pairs that wait to be merged into the forest."""
+BYTES_A_ROW = 160
+"""Of an image in everything that is gathered: ids, digests, counts, links."""
+MIN_ROOM = 64 << 20
+APPROXIMATE = ("cells", "faiss-ivf")
+
+
+@dataclass(kw_only=True)
+class Search:
+    """A search that is set up and can be run once.
+
+    Attributes:
+        name: as in ``neighbors.search``, never ``auto``.
+        total: what ``on_tile`` adds up to, in ``unit``.
+        blocks: of pairs, left < right, each once.
+        facts: how the work went, complete once the blocks are.
+    """
+
+    name: str
+    total: int
+    unit: str = "pairs compared"
+    blocks: Callable[[OnTile], Iterator[PairBlock]]
+    facts: Callable[[], dict[str, Any]]
+
+
+def chosen(settings: NeighborsConfig, num_rows: int) -> str:
+    """The search that ``auto`` means for so many rows; any other as it is."""
+    if settings.search != "auto":
+        return settings.search
+    return "join" if num_rows <= JOIN_ROWS else "cells"
+
+
+def memory(name: str, num_rows: int, dim: int, compute: ComputeConfig) -> int:
+    """Upper estimate of the bytes that a search holds beside the embeddings."""
+    allowed = allowed_bytes(compute.memory)
+    return {
+        "join": lambda: join.estimate_memory(num_rows, dim, memory_bytes=allowed // 2),
+        "cells": lambda: min(allowed, cells_join.estimate_memory(num_rows, dim) + 4 * num_rows * dim),
+        "faiss-flat": lambda: threshold.estimate_memory(num_rows, dim),
+        "faiss-ivf": lambda: ivf.estimate_memory(num_rows, dim),
+    }[name]()
+
+
+def within(
+    name: str,
+    x: NDArray[np.float16],
+    lowest: float,
+    settings: NeighborsConfig,
+    compute: ComputeConfig,
+    is_active: NDArray[np.bool_] | None = None,
+) -> Search:
+    """Pairs of rows of ``x`` (n, d) at or above ``lowest``; all of them unless the search is one of ``APPROXIMATE``.
+
+    Args:
+        is_active: (n,), for cells alone: pairs of two rows that are not active are left out.
+
+    Raises:
+        ConfigError, StoreError: see the searches.
+    """
+    n = len(x)
+    total = n * (n - 1) // 2
+    if name == "cells":
+        cells = CellsJoin(
+            x=x, threshold=lowest, recall=settings.recall, memory_bytes=_room(x, compute), scratch=compute.scratch,
+            is_exact=True, is_active=is_active, seed=settings.seed,
+        )  # fmt: skip
+        return Search(
+            name=name,
+            total=cells.stats.num_total,
+            blocks=lambda on_tile: cells.blocks(on_tile=on_tile),
+            facts=lambda: asdict(cells.stats),
+        )
+    if name == "join":
+        return _exact_join(x, None, lowest, total, compute)
+    if name == "faiss-flat":
+        return Search(
+            name=name,
+            total=total,
+            blocks=lambda on_tile: exact_blocks(
+                threshold.threshold_pairs(x, searched_threshold(lowest), on_tile=on_tile), x, x, lowest
+            ),
+            facts=dict,
+        )
+    return Search(
+        name=name,
+        total=n,
+        unit="images looked for",
+        blocks=lambda on_tile: exact_blocks(
+            ivf_pairs(x, searched_threshold(lowest), recall=settings.recall, seed=settings.seed, on_tile=on_tile), x, x, lowest
+        ),
+        facts=dict,
+    )
+
+
+def between(x: NDArray[np.float16], y: NDArray[np.float16], lowest: float, compute: ComputeConfig) -> Search:
+    """Every row of ``x`` (left) with every row of ``y`` (right) at or above ``lowest``."""
+    return _exact_join(x, y, lowest, len(x) * len(y), compute)
+
+
+def _room(x: NDArray[np.float16], compute: ComputeConfig) -> int:
+    """What is left of the memory allowed: beside the process, the rows where they are held, and what is gathered of pairs."""
+    held = 0 if isinstance(x, np.memmap) else x.nbytes
+    return max(MIN_ROOM, allowed_bytes(compute.memory) - PROCESS_BYTES - held - LINKS_BYTES - len(x) * BYTES_A_ROW)
+
+
+def _exact_join(
+    x: NDArray[np.float16], y: NDArray[np.float16] | None, lowest: float, total: int, compute: ComputeConfig
+) -> Search:
+    stats: dict[str, Any] = {}
+
+    def on_gpu(on_tile: OnTile) -> Iterator[PairBlock]:
+        gpu = GpuThresholdJoin(x=x, y=y, threshold=searched_threshold(lowest))
+        yield from exact_blocks(gpu.blocks(on_tile=on_tile), x, x if y is None else y, lowest)
+        stats.update(asdict(gpu.stats), device="cuda")
+
+    def on_cpu(on_tile: OnTile) -> Iterator[PairBlock]:
+        cpu = ThresholdJoin(x=x, y=y, threshold=lowest, is_exact=True, memory_bytes=_room(x, compute))
+        yield from cpu.blocks(on_tile=on_tile)
+        stats.update(asdict(cpu.stats), device="cpu")
+
+    use_gpu = compute.device == "cuda" or (compute.device == "auto" and gpu_join_available())
+    return Search(name="join", total=total, blocks=on_gpu if use_gpu else on_cpu, facts=lambda: stats)
