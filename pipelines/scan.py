@@ -65,8 +65,10 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
         embedded = EmbedStage(store, config, sources, progress).run()
         store.write_run({**run, "encoder": embedded.encoder_facts()})
 
-        # 2. Every pair above the threshold, exactly; groups at every threshold asked for come from the same pass.
+        # 2. Every pair above the threshold, or nearly every with its recall measured; groups at every threshold asked for come
+        #    from the same pass.
         found = neighbors.run(store, config, progress)
+        store.write_run({**run, "encoder": embedded.encoder_facts(), "search": found.search_facts()})
 
         # 3. A second opinion, pixel by pixel: strangers leave the groups, members get a kind, cards and templates are told apart.
         verified = verify.run(store, config, sources, progress)

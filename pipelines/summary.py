@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -49,6 +50,8 @@ class ScanSummary:
     encoder: str
     precision: str
     threshold: float
+    search: str
+    audit: dict[str, Any]
     sweep: list[dict[str, Any]]
     num_groups: int
     num_blank_groups: int
@@ -70,6 +73,11 @@ class ScanSummary:
     def is_recomputed(self) -> bool:
         """Whether any stage but the report did work."""
         return any(stage["is_recomputed"] for name, stage in self.stages.items() if name != "report")
+
+    @property
+    def is_below_recall(self) -> bool:
+        """Whether the audit found fewer neighbours than were asked for; not where it found no pair to judge by."""
+        return bool(self.audit["is_below"])
 
     @classmethod
     def of(
@@ -140,6 +148,14 @@ class ScanSummary:
             encoder=embedded.encoder,
             precision=embedded.precision,
             threshold=found.threshold,
+            search=found.search,
+            audit={
+                "recall": None if math.isnan(found.recall) else found.recall,
+                "low": found.recall_low,
+                "high": found.recall_high,
+                "asked": found.recall_asked,
+                "is_below": found.is_below_recall,
+            },
             sweep=sweep,
             num_groups=verified.num_groups,
             num_blank_groups=ranked.num_blank_groups,
@@ -159,6 +175,13 @@ class ScanSummary:
         )
         store.put(json.dumps(asdict(summary), indent=1, default=str).encode(), SUMMARY_FILE)
         return summary
+
+    def _audited(self) -> str:
+        recall, low, high = (self.audit[key] for key in ("recall", "low", "high"))
+        if recall is None:
+            return "no sampled image has a neighbour, so its recall is unknown"
+        missed = f"; {self.audit['asked']:g} WAS ASKED FOR" if self.is_below_recall else ""
+        return f"a sampled image finds {recall:.4f} [{low:.4f}, {high:.4f}] of its neighbours{missed}"
 
     def lines(self) -> list[str]:
         """The summary as a person reads it."""
@@ -180,6 +203,7 @@ class ScanSummary:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())
             classes = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in self.classes.items())
             out.append(f"verified: {kinds or 'nothing'}; {self.num_refuted:,} images refuted; groups: {classes or 'none'}")
+        out.append(f"search {self.search}: {self._audited()}")
         out += [
             f"  at {row['threshold']:g}: {row['num_groups']:,} groups, {row['num_grouped']:,} images, "
             f"largest {row['largest_group']:,}, {row['num_pairs']:,} pairs"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scanner.core.errors import ConfigError
+from scanner.core.errors import ConfigError, RecallError
 from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.sources.open import FORMATS
@@ -39,6 +39,14 @@ def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[fl
 @click.option(
     "--report-thresholds", callback=_floats, metavar="T,T,...", help="Further thresholds to count groups at, in the same pass."
 )
+@click.option(
+    "--search",
+    type=click.Choice(["auto", "join", "cells", "faiss-flat", "faiss-ivf"]),
+    help="join and faiss-flat find every pair, cells and faiss-ivf nearly every; auto: join up to 250,000 images, else cells.",
+)
+@click.option("--recall", type=float, help="Share of its neighbours that an image should find, for cells and faiss-ivf.")
+@click.option("--memory", help="What the search may take, such as 16GB; what does not fit lies in --scratch.")
+@click.option("--scratch", metavar="DIR", help="Local folder for what does not fit in memory.")
 @click.option(
     "--linkage",
     type=click.Choice(["component", "leader"]),
@@ -75,6 +83,10 @@ def scan(
     image_column: str | None,
     threshold: float | None,
     report_thresholds: list[float] | None,
+    search: str | None,
+    recall: float | None,
+    memory: str | None,
+    scratch: str | None,
     linkage: str | None,
     pairs: str | None,
     collapse_sha256: bool | None,
@@ -89,7 +101,8 @@ def scan(
     """Scan image-caption sets: embed, find near-duplicates, rank the risk.
 
     SOURCE is a folder of images, webdataset tars (a folder, a glob, {00000..00041}.tar), img2dataset output, Parquet with
-    images, or ready CLIP embeddings. The same command again resumes, and takes in shards that came since.
+    images, or ready CLIP embeddings. The same command again resumes, and takes in shards that came since. Exit code 3:
+    the search found fewer neighbours than --recall asked for, by its own audit.
 
     \b
     Example:
@@ -111,6 +124,8 @@ def scan(
         "encoder.batch_size": batch_size,
         "neighbors.threshold": threshold,
         "neighbors.report_thresholds": report_thresholds,
+        "neighbors.search": search,
+        "neighbors.recall": recall,
         "neighbors.linkage": linkage,
         "neighbors.pairs": pairs,
         "neighbors.collapse_sha256": collapse_sha256,
@@ -118,6 +133,8 @@ def scan(
         "store.part_rows": part_rows,
         "compute.workers": workers,
         "compute.device": device,
+        "compute.memory": memory,
+        "compute.scratch": scratch,
         "compute.incremental": incremental,
     }
     config = override(config, {key: value for key, value in flags.items() if value is not None})
@@ -142,6 +159,11 @@ def _scan(config: RunConfig, run_url: str, *, quiet: bool) -> None:
     summary = scan_pipeline(Store(run_url), config, Progress(quiet=quiet))
     if not quiet:
         click.echo("\n".join(summary.lines()))
+    if summary.is_below_recall:
+        raise RecallError(
+            f"A sampled image finds {summary.audit['recall']:.4f} of its neighbours; {summary.audit['asked']:g} was asked for.",
+            next_step="Counts are lower bounds. Scan again with a higher --recall, or with --search join for every pair.",
+        )
 
 
 @click.command()

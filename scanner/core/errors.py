@@ -47,6 +47,12 @@ class StoreError(ScannerError):
     """A run folder that is missing, foreign or damaged."""
 
 
+class RecallError(ScannerError):
+    """A search whose audit found less than was asked for. The tables are written and say so; the exit code is its own."""
+
+    exit_code = 3
+
+
 class LockedError(StoreError):
     """Another scan is writing this run."""
 

@@ -69,6 +69,11 @@ class NeighborsResult:
         """Whether the audit found fewer neighbours than were asked for; not where it found no pair to judge by."""
         return self.recall < self.recall_asked
 
+    def search_facts(self) -> dict[str, Any]:
+        """For run.yaml: the search that was chosen, how it went, and what its audit says; None where there was no pair."""
+        audited = None if math.isnan(self.recall) else {"recall": self.recall, "low": self.recall_low, "high": self.recall_high}
+        return {"name": self.search, "searched": self.searched, **self.facts, "recall_asked": self.recall_asked, "audit": audited}
+
     @property
     def images_per_s(self) -> float:
         return self.num_images / self.seconds if self.seconds else 0.0

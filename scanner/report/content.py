@@ -200,12 +200,27 @@ class ShardHealth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecallBand:
+    """What the search found of the true pairs of sampled images in a band of similarity; None where there is none."""
+
+    measure: str
+    band: str
+    num_rows_sampled: int
+    num_rows: int
+    num_pairs: int
+    recall: float | None
+    recall_low: float
+    recall_high: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
     """All that the page is made of but the thumbnails and the settings."""
 
     overview: Overview
     histogram: tuple[Bin, ...]
     sweep: tuple[SweepRow, ...]
+    audit: tuple[RecallBand, ...]
     groups: tuple[Group, ...]
     blank_groups: tuple[Group, ...]
     captions: tuple[TopCaption, ...]
@@ -230,6 +245,7 @@ def read_content(store: Store, settings: ReportConfig) -> Content:
             overview=Overview(**_rows(connection, "report/overview")[0]),
             histogram=tuple(Bin(**row) for row in _rows(connection, "groups/duplicate_histogram")),
             sweep=tuple(SweepRow(**row) for row in _rows(connection, "groups/threshold_sweep")),
+            audit=tuple(RecallBand(**row) for row in _rows(connection, "hygiene/recall_by_band")),
             groups=_groups(connection, "ranked", settings.num_groups, settings.images_a_group),
             blank_groups=_groups(connection, "blank", NUM_BLANK_GROUPS, 1),
             captions=tuple(TopCaption(**row) for row in _rows(connection, "risk/top_captions", limit=NUM_CAPTIONS)),

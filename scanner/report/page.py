@@ -87,6 +87,7 @@ def render(content: Content, thumbnails: Mapping[int, Thumbnail], facts: PageFac
         _Section("families", "Caption families", sections.families(content)),
         _Section("unusable", "Images not used", sections.unusable(content)),
         _Section("shards", "Shards", sections.shards(content)),
+        _Section("search", "What the search missed", sections.audit(content.audit)),
         _Section("settings", "Settings and versions", settings(facts.settings)),
         _Section("words", "Words used here", _words()),
     ]

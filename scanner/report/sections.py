@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scanner.report.content import Content, Overview
+from collections.abc import Sequence
+
+from scanner.report.content import Content, Overview, RecallBand
 from scanner.report.gallery import TEXT_LIMIT, family_tag
 from scanner.report.markup import Html, element, foreign, join
 from scanner.report.numbers import count, counted, probability, share
@@ -134,3 +136,26 @@ def broken_warning(content: Content) -> str | None:
         return None
     more = f" and {count(total - len(names))} more" if total > len(names) else ""
     return f"{counted(total, 'shard')} ended early; what was readable before the break is counted: {', '.join(names)}{more}."
+
+
+def audit(bands: Sequence[RecallBand]) -> Html:
+    """Recall of the search by similarity, with its intervals."""
+    if not bands:
+        return element("p", "The search was not audited.", class_="rest")
+    rows = [
+        (
+            "neighbours counted" if band.measure == "neighbors" else "pairs that ended in one group",
+            band.band,
+            count(band.num_pairs),
+            count(band.num_rows),
+            "no pair" if band.recall is None else f"{band.recall:.4f}",
+            f"{band.recall_low:.4f} to {band.recall_high:.4f}" if band.num_rows else "",
+        )
+        for band in bands
+    ]
+    return join([
+        element("p", f"{counted(bands[0].num_rows_sampled, 'sampled image')} compared with all others by brute force. Recall is "
+                "the share of its true neighbours that an image found, in the mean over images; the interval is over images."),
+        table(columns("Of", "Similarity", "#True pairs", "#Images with one", "#Recall", "#95 % interval"), rows),
+        element("p", command("hygiene/recall_by_band"), class_="rest"),
+    ])  # fmt: skip

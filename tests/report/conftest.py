@@ -102,6 +102,11 @@ def build(tmp_path):
     write(store, "embeddings", [], encoder="pixels", dim="8")
     swept = {"num_groups": 3, "largest_group": 3, "num_pairs": 5}
     write(store, "thresholds", [{"threshold": t, "num_grouped": n, **swept} for t, n in ((0.95, 7), (0.98, 7), (0.999, 6))])
+    sampled = {"measure": "neighbors", "num_rows_sampled": 7, "recall_low": 0.5, "recall_high": 1.0, "similarity_low": 0.98}
+    write(store, "audit", [
+        {**sampled, "band": "all", "num_rows": 4, "num_pairs": 6, "recall": 0.9875},
+        {**sampled, "band": "0.9800-0.9850", "num_rows": 0, "num_pairs": 0, "recall": None},
+    ])  # fmt: skip
     url = f"https://user:secret@{tmp_path.name}/set?token=hidden"
     config = check_config({"sources": [{"url": url, "name": "set"}], "compute": {"workers": 1}}, where="test")
     store.write_run({"config": config.to_dict(), "versions": {"trainscan": "0"}})

@@ -119,6 +119,15 @@ def test_figures_of_the_head(made):
     assert "set/cut.tar" in page.text
 
 
+def test_what_the_search_missed_stands_there_with_its_interval(made):
+    _, page, _ = made
+    assert "7 sampled images compared with all others by brute force" in page.text
+    names = [text for text in page.texts if text.strip()]
+    at = names.index("neighbours counted")
+    assert names[at + 1 : at + 6] == ["all", "6", "4", "0.9875", "0.5000 to 1.0000"]
+    assert "no pair" in names[at + 6 :]
+
+
 def test_the_numbers_behind_a_risk_score(made):
     _, page, _ = made
     assert "0.9 / (1 + (300 / 2)^2) = 0.0040%" in page.text
