@@ -23,6 +23,10 @@ def components(num_nodes: int, left: NDArray[np.int64], right: NDArray[np.int64]
     return smallest[labels]
 
 
+LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+"""Quantiles of the forest's similarities at which its components are kept, to drop links that cannot be in it."""
+
+
 class SpanningForest:
     """The maximum spanning forest of every link ever added, in memory for the forest and one buffer.
 
@@ -44,6 +48,7 @@ class SpanningForest:
         self.num_nodes = num_nodes
         self._buffer_links = buffer_links
         self._num_buffered = 0
+        self._levels: list[tuple[np.float32, NDArray[np.int32]]] = []
         self._buffer: list[PairBlock] = []
         self._forest = PairBlock(
             left=np.empty(0, dtype=np.int64), right=np.empty(0, dtype=np.int64), similarity=np.empty(0, dtype=np.float32)
@@ -57,6 +62,9 @@ class SpanningForest:
         assert (left < right).all()
         assert left.min() >= 0
         assert right.max() < self.num_nodes
+        kept = self._may_matter(left, right, similarity)
+        if not kept.all():
+            left, right, similarity = left[kept], right[kept], similarity[kept]
         self._buffer.append(PairBlock(left=left, right=right, similarity=similarity))
         self._num_buffered += len(left)
         # Waiting for as many links as the forest has keeps the total work within a constant factor of the links seen.
@@ -77,8 +85,17 @@ class SpanningForest:
         kept = links.similarity >= np.float32(threshold)
         return components(self.num_nodes, links.left[kept], links.right[kept])
 
+    def _may_matter(
+        self, left: NDArray[np.int64], right: NDArray[np.int64], similarity: NDArray[np.float32]
+    ) -> NDArray[np.bool_]:
+        """False for links whose ends are joined already by links that are all higher: those of a large group, nearly always."""
+        kept = np.ones(len(left), bool)
+        for level, label in self._levels:
+            kept &= (similarity >= level) | (label[left] != label[right])
+        return kept
+
     def _merge(self) -> None:
-        if not self._buffer:
+        if not self._num_buffered:
             return
         blocks = [self._forest, *self._buffer]
         # Cleared first: the blocks are the largest thing in memory.
@@ -88,6 +105,17 @@ class SpanningForest:
         similarity = np.concatenate([block.similarity for block in blocks])
         del blocks
         self._forest = _maximum_spanning_forest(self.num_nodes, left, right, similarity)
+        if len(left) > self._buffer_links:
+            # More is to come: what the forest already says of it is worth knowing beforehand.
+            self._levels = [(level, self._labels(level)) for level in self._quantiles()]
+
+    def _quantiles(self) -> list[np.float32]:
+        found: list[np.float32] = np.unique(np.quantile(self._forest.similarity, LEVELS, method="lower")).tolist()
+        return found
+
+    def _labels(self, level: np.float32) -> NDArray[np.int32]:
+        kept = self._forest.similarity >= level
+        return components(self.num_nodes, self._forest.left[kept], self._forest.right[kept]).astype(np.int32)
 
 
 def _maximum_spanning_forest(

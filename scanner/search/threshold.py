@@ -91,6 +91,14 @@ def widened(x: FloatRows) -> NDArray[np.float32]:
     return rows
 
 
+def has_direction(x: FloatRows, *, block_rows: int = 65_536) -> NDArray[np.bool_]:
+    """bool (n,): rows that are neither zero nor not finite, the others match nothing."""
+    out = np.empty(len(x), bool)
+    for start in range(0, len(x), block_rows):
+        out[start : start + block_rows] = unit_rows(x[start : start + block_rows]).any(axis=1)
+    return out
+
+
 def check_threshold(threshold: float) -> np.float32:
     """The threshold as float32, the precision in which similarities are compared everywhere in this room.
 

@@ -8,6 +8,7 @@ import pytest
 from scanner.lab.vectors import PlantedVectors
 from scanner.search.cells_join import CellsJoin
 from scanner.search.join import ThresholdJoin
+from scanner.search.neighbors import threshold_join
 from scanner.search.threshold import unit_rows
 
 THRESHOLD = 0.95
@@ -85,3 +86,27 @@ def test_adversarial_rows(precision):
     found, _ = keys_of(ThresholdJoin(x=x, threshold=THRESHOLD, precision=precision).blocks(), n)
     wanted = [i * n + i + n // 2 for i in range(3, n // 2, 2)]
     assert found.tolist() == wanted
+
+
+@pytest.mark.parametrize("num_copies", [50_000, 100_000])
+def test_copies_of_one_vector_cost_and_give_what_is_linear(num_copies):
+    others = PlantedVectors(n=1000, seed=2, grouped_share=0).rows()
+    x = np.concatenate([others, np.repeat(others[:1], num_copies, axis=0)])
+    found = threshold_join(x, threshold=THRESHOLD)
+    assert found.num_compared == 1000 * 999 // 2, "the copies are one row of the search"
+    assert len(found.left) == num_copies
+    assert (found.num_neighbors[1000:] == num_copies).all()
+    assert found.num_neighbors[0] == num_copies
+    listed = threshold_join(x, threshold=THRESHOLD, pairs="all", max_pairs=1000)
+    assert listed.is_truncated
+    assert len(listed.left) == 1000
+
+
+def test_near_copies_of_one_vector_give_links_that_are_linear():
+    """20,000 rows near one centre are 200 million pairs; what is kept of them is a link a row."""
+    x = PlantedVectors(n=20_000, seed=3, grouped_share=1, law="equal", largest=20, cosines=(0.99, 0.999)).rows()
+    centre = x[:1].astype(np.float32)
+    x = (centre + 0.1 * np.linalg.norm(centre) * x.astype(np.float32)).astype(np.float16)
+    found = threshold_join(x, threshold=THRESHOLD)
+    assert found.num_neighbors.mean() > 19_000
+    assert len(found.left) == len(x) - 1

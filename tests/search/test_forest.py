@@ -139,3 +139,23 @@ def test_counts_beyond_double_precision_stay_exact():
     histogram.add(np.array([0]), np.array([1]), np.array([0.95], dtype=np.float32))
     m = 2**27 + 1
     assert histogram.num_pairs().tolist() == [m * m + m * (m - 1)]
+
+
+def test_links_that_cannot_be_in_the_forest_are_dropped_before_they_cost_anything():
+    rng = np.random.default_rng(7)
+    n = 120
+    left, right = (side.astype(np.int64) for side in np.triu_indices(n, 1))
+    # Three dense groups and strangers; few values, so that many tie.
+    similarity = np.where(left // 40 == right // 40, rng.integers(80, 100, len(left)) / 100, 0.5).astype(np.float32)
+    order = rng.permutation(len(left))
+    whole = SpanningForest(n)
+    whole.add(left, right, similarity)
+    pieces = SpanningForest(n, buffer_links=300)
+    most = 0
+    for part in np.array_split(order, 60):
+        pieces.add(left[part], right[part], similarity[part])
+        most = max(most, pieces._num_buffered)
+    assert pieces._levels
+    assert pieces._num_buffered < 300
+    for name in ("left", "right", "similarity"):
+        np.testing.assert_array_equal(getattr(pieces.links(), name), getattr(whole.links(), name))
