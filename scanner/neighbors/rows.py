@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.config import NeighborsConfig
+from scanner.core.config import ComputeConfig, NeighborsConfig
+from scanner.core.memory import allowed_bytes
 from scanner.core.store import Store
 from scanner.core.vectors import to_matrix
 from scanner.neighbors.groups import row_similarities
 from scanner.search.collapse import Collapse, collapse, merge
+from scanner.search.scratch import release, scratch_matrix
+
+BLOCK_ROWS = 65_536
 
 log = logging.getLogger("scanner.neighbors")
 
@@ -37,19 +41,20 @@ class Rows:
     caption_length: NDArray[np.int64]
 
 
-def read_rows(store: Store) -> Rows:
-    """Images with status ok, by ascending id, each with its embedding. Raises StoreError if the tables are not there."""
+def read_rows(store: Store, compute: ComputeConfig) -> Rows:
+    """Images with status ok, by ascending id, each with its embedding: in memory, or on disk where they are a third of it.
+
+    Raises:
+        StoreError: the tables are not there; no room in scratch.
+    """
     import pyarrow.compute as pc
 
     columns = ["image_id", "sha256", "width", "height", "caption", "status"]
     images = store.read("images", columns)
     images = images.filter(pc.equal(images["status"], "ok")).sort_by("image_id")
-    embeddings = store.read("embeddings")
-    ids = embeddings["image_id"].to_numpy()
+    ids = store.read("embeddings", ["image_id"])["image_id"].to_numpy()
     order = np.argsort(ids, kind="stable")
-    vectors = to_matrix(embeddings["embedding"])
-    if not np.array_equal(order, np.arange(len(order))):
-        vectors = vectors[order]
+    vectors = _read_vectors(store, order, compute)
     assert np.array_equal(images["image_id"].to_numpy(), ids[order]), "every image with status ok has its embedding"
     has_sha256 = np.asarray(pc.is_valid(images["sha256"]))
     digests = np.frombuffer(b"".join(images["sha256"].fill_null(bytes(32)).to_pylist()), dtype=np.uint8).reshape(-1, 32)
@@ -64,6 +69,36 @@ def read_rows(store: Store) -> Rows:
         resolution=resolution,
         caption_length=caption_length,
     )
+
+
+def take_rows(x: NDArray[np.float16], rows: NDArray[np.int64], compute: ComputeConfig) -> NDArray[np.float16]:
+    """A copy of some rows, lying where ``x`` lies: in memory or on disk."""
+    if not isinstance(x, np.memmap):
+        return x[rows]
+    out = scratch_matrix(compute.scratch, num_rows=len(rows), dim=x.shape[1])
+    for start in range(0, len(rows), BLOCK_ROWS):
+        out[start : start + BLOCK_ROWS] = x[rows[start : start + BLOCK_ROWS]]
+        release(x)
+        release(out)
+    return out
+
+
+def _read_vectors(store: Store, order: NDArray[np.int64], compute: ComputeConfig) -> NDArray[np.float16]:
+    """float16 (n, dim), part by part; ``order`` sorts the table's rows."""
+    n, start = len(order), 0
+    place = np.empty(n, np.int64)
+    place[order] = np.arange(n)
+    vectors: NDArray[np.float16] | None = None
+    for _, part in store.read_parts("embeddings", ["embedding"]):
+        block = to_matrix(part["embedding"])
+        if vectors is None:
+            is_large = 3 * n * 2 * block.shape[1] > allowed_bytes(compute.memory)
+            shape = {"num_rows": n, "dim": block.shape[1]}
+            vectors = scratch_matrix(compute.scratch, **shape) if is_large else np.empty((n, block.shape[1]), np.float16)
+        vectors[place[start : start + len(block)]] = block
+        release(vectors)
+        start += len(block)
+    return vectors if vectors is not None else np.empty((0, 1), np.float16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

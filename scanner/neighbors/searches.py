@@ -63,7 +63,7 @@ def memory(name: str, num_rows: int, dim: int, compute: ComputeConfig) -> int:
     allowed = allowed_bytes(compute.memory)
     return {
         "join": lambda: join.estimate_memory(num_rows, dim, memory_bytes=allowed // 2),
-        "cells": lambda: min(allowed, cells_join.estimate_memory(num_rows, dim) + 4 * num_rows * dim),
+        "cells": lambda: min(allowed, cells_join.estimate_memory(num_rows, dim) + num_rows * (4 * dim + 512)),
         "faiss-flat": lambda: threshold.estimate_memory(num_rows, dim),
         "faiss-ivf": lambda: ivf.estimate_memory(num_rows, dim),
     }[name]()

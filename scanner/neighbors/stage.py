@@ -19,7 +19,7 @@ from scanner.neighbors import searches
 from scanner.neighbors.earlier import covered, read_earlier, search_key
 from scanner.neighbors.groups import make_groups
 from scanner.neighbors.linkage import leader_labels
-from scanner.neighbors.rows import Rows, find_copies, read_rows
+from scanner.neighbors.rows import Rows, find_copies, read_rows, take_rows
 from scanner.neighbors.search_pass import PassResult, search_pass
 from scanner.neighbors.shape import is_chain
 from scanner.neighbors.tables import (
@@ -93,7 +93,7 @@ def run(store: Store, config: RunConfig, progress: Progress) -> NeighborsResult:
         num_images = store.manifest("embeddings").num_rows  # type: ignore[union-attr]
         return _result(store, settings, num_images=num_images, is_recomputed=False, start=start)
 
-    rows = read_rows(store)
+    rows = read_rows(store, config.compute)
     classes, unique, found, truth = _search(store, rows, config, progress)
     labels = classes.first[found.forest.components(settings.cosine)][classes.inverse]
     if settings.linkage == "leader":
@@ -140,7 +140,7 @@ def _search(
     settings = config.neighbors
     copies = find_copies(rows, settings)
     classes = copies.classes()
-    unique = rows.vectors if len(classes.first) == len(rows.vectors) else rows.vectors[classes.first]
+    unique = rows.vectors if len(classes.first) == len(rows.vectors) else take_rows(rows.vectors, classes.first, config.compute)
     earlier, reason = read_earlier(store, rows, copies, settings) if config.compute.incremental else (None, "")
     name = searches.chosen(settings, len(classes.first))
     log.info(

@@ -19,7 +19,7 @@ from scanner.core.errors import ConfigError
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
-from scanner.search.scratch import ScratchRows, release
+from scanner.search.scratch import ScratchRows, release, scratch_matrix
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
 from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
 
@@ -34,9 +34,11 @@ ENOUGH_ROWS = 200
 """Rows of the pilot that should have a neighbour; where fewer have, more rows are drawn."""
 PILOT_AGAINST = 262_144
 """Rows that the pilot is compared with, at most; of a larger set a sample."""
-TASK_PAIRS = 1 << 22
-"""Comparisons of one task, about: small cells are put together."""
+TASK_PAIRS, LEAST_TASK_PAIRS = 1 << 22, 1 << 19
+"""Comparisons of one task, about: small cells are put together. Fewer where memory is short, for all of them may be pairs."""
 WRITE_ROWS = 131_072
+RELEASE_PAIRS = 1 << 26
+"""Comparisons after which pages of what lies on disk are given back: they stay cached where there is room."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,20 +145,29 @@ class CellsJoin:
             self.x, self.threshold, seed=self.seed, width=self.width, precision=self._bounds.precision,
             rounding=self._bounds.rounding,
         )  # fmt: skip
-        needed = estimate_memory(n, d, width=rotation.width, threads=self.threads)
+        needed = estimate_memory(n, d, threads=self.threads)
         if needed > self.memory_bytes:
             raise ConfigError(
-                f"{n:,} rows need {needed / 2**30:.1f} GiB for bounds and cells; {self.memory_bytes / 2**30:.1f} are allowed.",
+                f"{n:,} rows need {needed / 2**30:.2f} GiB for their cells; {self.memory_bytes / 2**30:.2f} are allowed.",
                 next_step="Give more with --memory.",
             )
-        bounds = self._all_bounds(rotation)
+        room = self.memory_bytes - needed
+        tight = (2 * self.threads + 1) * 20
+        self._task_pairs = max(LEAST_TASK_PAIRS, min(TASK_PAIRS, LEAST_TASK_PAIRS + room // (4 * tight)))
+        room -= (self._task_pairs - LEAST_TASK_PAIRS) * tight
+        size = n * rotation.width * self._bounds.dtype.itemsize
+        # Twice, while they are put in order.
+        is_held = 2 * size <= room
+        self._mapped: list[NDArray[np.float16]] = []
+        room -= 2 * size if is_held else 0
+        bounds = self._all_bounds(rotation, is_held=is_held)
         scores, num_cells = self._fit(rotation)
         reach, num_pilot, num_found = self._pilot(bounds, scores)
         self._cells = assign(bounds, scores, num_cells, reach=reach, threads=self.threads, is_active=self.is_active)
-        self._rows, scratch_bytes = self._put_in_order(needed)
-        import torch
-
-        self._in_order = bounds[torch.from_numpy(self._cells.order)]
+        self._in_order = self._bounds_in_order(bounds, is_held=is_held)
+        del bounds
+        self._rows, scratch_bytes = self._put_in_order(room + (size if is_held else 0))
+        scratch_bytes += 0 if is_held else 2 * size
         self.stats = CellsStats(
             num_cells=num_cells, reach=reach, guests_a_row=len(self._cells.guests) / max(1, n), num_pilot_rows=num_pilot,
             num_pilot_found=num_found, width=rotation.width, precision=self._bounds.precision,
@@ -177,6 +188,11 @@ class CellsJoin:
         """
         for task, (block, num_candidates) in in_order(self._tasks(), self._work, self.threads or 1):
             num_compared = sum(strip.num_pairs for strip in task)
+            if (
+                num_compared
+                and self.stats.num_compared // RELEASE_PAIRS != (self.stats.num_compared + num_compared) // RELEASE_PAIRS
+            ):
+                self._release()
             self.stats = replace(
                 self.stats,
                 num_compared=self.stats.num_compared + num_compared,
@@ -188,16 +204,38 @@ class CellsJoin:
             if len(block):
                 yield block
 
-    def _all_bounds(self, rotation: Rotation) -> torch.Tensor:
+    def _bounds_matrix(self, width: int, *, is_held: bool) -> torch.Tensor:
+        """(n, width), in memory or in scratch."""
         import torch
 
+        if is_held:
+            return torch.empty((len(self.x), width), dtype=self._bounds.dtype)
+        halves = self._bounds.dtype.itemsize // 2
+        self._mapped.append(scratch_matrix(self.scratch, num_rows=len(self.x), dim=width * halves))
+        return torch.from_numpy(self._mapped[-1]).view(self._bounds.dtype)
+
+    def _release(self) -> None:
+        """Gives back the pages of everything that lies on disk."""
+        for rows in (self.x, *self._mapped):
+            release(rows)
+
+    def _bounds_in_order(self, bounds: torch.Tensor, *, is_held: bool) -> torch.Tensor:
+        import torch
+
+        out, order = self._bounds_matrix(bounds.shape[1], is_held=is_held), torch.from_numpy(self._cells.order)
+        for start in range(0, len(order), WRITE_ROWS):
+            out[start : start + WRITE_ROWS] = bounds[order[start : start + WRITE_ROWS]]
+            self._release()
+        return out
+
+    def _all_bounds(self, rotation: Rotation, *, is_held: bool) -> torch.Tensor:
         n, d = self.x.shape
-        found = torch.empty((n, rotation.width), dtype=self._bounds.dtype)
+        found = self._bounds_matrix(rotation.width, is_held=is_held)
         step = max(1, tiles.BLOCK_BYTES // (4 * d))
 
         def work(start: int) -> None:
             found[start : start + step] = self._bounds.of(unit_rows(self.x[start : start + step]), rotation)
-            release(self.x)
+            self._release()
 
         for _ in in_order(range(0, n, step), work, self.threads or 1):
             pass
@@ -262,13 +300,13 @@ class CellsJoin:
         parts = [part for _, part in in_order(range(0, len(others), tiles.TILE_COLUMNS), work, self.threads or 1)]
         return np.concatenate([i for i, _ in parts]), np.concatenate([j for _, j in parts])
 
-    def _put_in_order(self, needed: int) -> tuple[RowReader, int]:
+    def _put_in_order(self, room: int) -> tuple[RowReader, int]:
         """The rows in cell order: scaled in memory where there is room, else where they are, or sorted on disk."""
         n, d = self.x.shape
         order = self._cells.order
-        if needed + 4 * n * d <= self.memory_bytes:
+        if 4 * n * d <= room:
             return HeldRows.of(self.x, order, is_exact=self.is_exact, threads=self.threads or 1), 0
-        if not isinstance(self.x, np.memmap) or needed + 2 * n * d <= self.memory_bytes:
+        if not isinstance(self.x, np.memmap) or 2 * n * d <= room:
             return GivenRows(self.x, order, is_exact=self.is_exact), 0
         place = np.empty(n, np.int64)
         place[order] = np.arange(n)
@@ -287,7 +325,7 @@ class CellsJoin:
             for strip in self._strips_of(cell):
                 task.append(strip)
                 size += strip.num_pairs
-                if size >= TASK_PAIRS:
+                if size >= self._task_pairs:
                     yield task
                     task, size = [], 0
         if task:
@@ -374,11 +412,10 @@ class CellsJoin:
         return found
 
 
-def estimate_memory(n: int, d: int, *, width: int = 128, guests_a_row: float = 3.0, threads: int | None = None) -> int:
-    """Upper estimate of the bytes that a join in cells holds beside its rows, whatever they are."""
+def estimate_memory(n: int, d: int, *, guests_a_row: float = 3.0, threads: int | None = None) -> int:
+    """Upper estimate of the least that a join in cells holds beside its rows and bounds, which may lie on disk."""
     threads = threads or os.cpu_count() or 1
-    bounds = 2 * 4 * n * width  # twice, while they are put in order; fp32 at worst
-    cells = int(n * (8 + 8 + 4 + 8 + guests_a_row * 40))
+    cells = int(n * (40 + guests_a_row * 50))
     tile = tiles.TILE_ROWS * tiles.TILE_COLUMNS
-    worker = 5 * tile + tile * 80 + 8 * tiles.CHECK_ROWS * d + tiles.TILE_ROWS * 65_536
-    return bounds + cells + threads * max(worker, 2 * tiles.BLOCK_BYTES) + (2 * threads + 1) * TASK_PAIRS * 20
+    worker = 45 * tile + 28 * tiles.CHECK_ROWS * d + 16 * (tiles.TILE_ROWS + tiles.TILE_COLUMNS) * d
+    return cells + threads * max(worker, 3 * tiles.BLOCK_BYTES) + (2 * threads + 1) * LEAST_TASK_PAIRS * 20

@@ -1,7 +1,7 @@
 """The threshold join for arrays: neighbours of every row, and the pairs or the links behind them. For those who have no run.
 
-Rows that are equal bytes are one row of the search and keep their multiplicity: a hundred thousand copies of a vector cost what one
-does, and a group is told by as many links as it has members, whatever the number of its pairs.
+Rows that are equal bytes are one row of the search and keep their multiplicity: a hundred thousand copies of a vector cost what
+one does, and a group is told by as many links as it has members, whatever the number of its pairs.
 """
 
 from __future__ import annotations

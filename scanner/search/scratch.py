@@ -9,8 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
+import weakref
 from itertools import pairwise
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,18 +41,10 @@ class ScratchRows:
         self.shape = (num_rows, dim)
         self._row_bytes = 2 * dim
         self._num_read = 0
-        try:
-            if folder:
-                Path(folder).mkdir(parents=True, exist_ok=True)
-            # Without a name from here on: whatever ends the process, nothing is left behind.
-            self._file = tempfile.TemporaryFile(dir=folder or None, prefix="scanner-rows-")  # noqa: SIM115
-            os.posix_fallocate(self._file.fileno(), 0, max(1, self.num_bytes))
-        except OSError as error:
-            raise StoreError(
-                f"{folder or tempfile.gettempdir()} has no room for {self.num_bytes / 2**30:.1f} GiB of rows: {error.strerror}.",
-                next_step="Give a larger disk with --scratch, or more memory with --memory.",
-            ) from error
-        self._map = mmap.mmap(self._file.fileno(), max(1, self.num_bytes), access=mmap.ACCESS_READ)
+        with _allocated(folder, self.num_bytes) as file:
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+        self._map = mmap.mmap(self._descriptor, max(1, self.num_bytes), access=mmap.ACCESS_READ)
         self._rows: NDArray[np.float16] = np.frombuffer(self._map, np.float16, count=num_rows * dim).reshape(num_rows, dim)
 
     @property
@@ -68,7 +62,7 @@ class ScratchRows:
                 continue
             part, offset = view[start * self._row_bytes : stop * self._row_bytes], int(places[start]) * self._row_bytes
             while part:
-                written = os.pwrite(self._file.fileno(), part, offset)
+                written = os.pwrite(self._descriptor, part, offset)
                 part, offset = part[written:], offset + written
 
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -79,6 +73,33 @@ class ScratchRows:
             self._num_read = 0
             self._map.madvise(mmap.MADV_DONTNEED)
         return rows
+
+
+def scratch_matrix(folder: str, *, num_rows: int, dim: int) -> NDArray[np.float16]:
+    """A float16 matrix of zeros in a file that goes with it, to be filled and read like any other array.
+
+    Raises:
+        StoreError: there is no room, or no permission.
+    """
+    if not num_rows * dim:
+        return np.zeros((num_rows, dim), np.float16)
+    with _allocated(folder, 2 * num_rows * dim) as file:
+        return np.memmap(file, np.float16, mode="r+", shape=(num_rows, dim))
+
+
+def _allocated(folder: str, num_bytes: int) -> IO[bytes]:
+    """An empty file of that size, without a name: whatever ends the process, nothing is left behind."""
+    try:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=folder or None, prefix="scanner-rows-")  # noqa: SIM115
+        os.posix_fallocate(file.fileno(), 0, max(1, num_bytes))
+    except OSError as error:
+        raise StoreError(
+            f"{folder or tempfile.gettempdir()} has no room for {num_bytes / 2**30:.1f} GiB of rows: {error.strerror}.",
+            next_step="Give a larger disk with --scratch, or more memory with --memory.",
+        ) from error
+    return file
 
 
 def release(x: FloatRows) -> None:

@@ -32,9 +32,9 @@ STRIP_TILES = 4
 DENSE = 24
 """Up to so many entries of a product a candidate all rows concerned are multiplied, else pairs are fetched: half a microsecond
 a pair against 12 ns an entry (one AVX-512 core, d = 512)."""
-CHECK_ROWS = 8192
-"""Pairs fetched at once: 32 MiB of rows at d = 512."""
-BLOCK_BYTES = 1 << 26
+CHECK_ROWS = 2048
+"""Pairs fetched at once: 8 MiB of rows at d = 512."""
+BLOCK_BYTES = 1 << 25
 """Of unit rows in fp32, prepared at once by one thread."""
 BF16_ROUNDING = 2**-7
 """Of the inner product of two vectors of norm 1, their numbers and the result rounded to bf16: 2 x 2^-9, and 2^-9 of the

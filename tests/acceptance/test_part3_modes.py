@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scanner.core.config import RunConfig, override, resolve
+from scanner.core.config import ComputeConfig, RunConfig, override, resolve
 from scanner.core.schemas import TABLES
 from scanner.core.store import Store
 from scanner.lab.planted import open_planted
@@ -96,7 +96,7 @@ def test_a_set_scanned_in_two_steps_is_one_scan(encoder, options, tars, scanner,
     assert (one["searched"], two["searched"]) == ("all", "incremental")
     assert 0 < two["num_compared"] <= num_new * num_old + num_new * (num_new - 1) // 2
     # Classes of copies are what is compared. Old ones meet no old one but those that gained a copy, whose copy meets them all.
-    copies = find_copies(read_rows(whole), resolve(override(RunConfig(), {"encoder.name": encoder})).neighbors)
+    copies = find_copies(read_rows(whole, ComputeConfig()), resolve(override(RunConfig(), {"encoder.name": encoder})).neighbors)
     old, union = copies.classes(num_old), copies.classes()
     num_grown = int((union.counts[: len(old.first)] > old.counts).sum())
     assert num_grown > 5, "copies of old images are among the new ones"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from neighbors.making import assert_same_tables, config, contents, search, write
 
+from scanner.core.config import ComputeConfig
 from scanner.core.store import Store
 from scanner.lab.vectors import PlantedVectors
 from scanner.neighbors.rows import find_copies, read_rows
@@ -99,7 +100,7 @@ def test_copies_that_join_two_old_classes_are_searched_anew(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         assert search(step).searched == "all"
     assert "new copies join images that were apart" in caplog.text
-    rows = read_rows(step)
+    rows = read_rows(step, ComputeConfig())
     assert find_copies(rows, config().neighbors).classes().counts.tolist() == [3, 1, 1, 1]
     whole = write(tmp_path / "whole", parts, shas=shas)
     search(whole)

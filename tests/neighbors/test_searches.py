@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from neighbors.making import assert_same_tables, search, write
+from neighbors.making import assert_same_tables, config, search, write
 
 from scanner.core.config import NeighborsConfig
 from scanner.lab.vectors import PlantedVectors
 from scanner.neighbors import searches
+from scanner.neighbors.rows import read_rows
 from scanner.neighbors.stage import NeighborsResult
+from scanner.search.cells_join import estimate_memory
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,19 @@ def test_a_recall_that_nobody_could_judge_is_not_below_what_was_asked(tmp_path):
     assert not result.is_below_recall
     assert result.search_facts()["audit"] is None
     assert audited(store)["neighbors", "all"]["recall"] is None
+
+
+@pytest.mark.parametrize("name", ["join", "cells"])
+def test_rows_on_disk_write_the_same_tables(x, tmp_path, monkeypatch, name):
+    """1500 x 64 float16 are 190 kB: with half a megabyte allowed they lie in scratch. No process is as small as that."""
+    monkeypatch.setattr(searches, "MIN_ROOM", estimate_memory(1500, 64))
+    tables = []
+    for folder, settings in (("held", {}), ("disk", {"compute__memory": "500kB", "compute__scratch": str(tmp_path / "scratch")})):
+        store = write(tmp_path / folder, [x[:700], x[700:]])
+        rows = read_rows(store, config(**settings).compute)
+        assert isinstance(rows.vectors, np.memmap) == (folder == "disk")
+        np.testing.assert_array_equal(rows.vectors, x)
+        search(store, neighbors__search=name, **settings)
+        tables.append(store)
+    assert_same_tables(*tables)
+    assert not list((tmp_path / "scratch").iterdir())
