@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.config import ComputeConfig, NeighborsConfig
+from scanner.core.errors import ConfigError
 from scanner.core.memory import allowed_bytes
 from scanner.search import cells_join, ivf, join, threshold
 from scanner.search.cells_join import CellsJoin
@@ -25,11 +27,10 @@ JOIN_ROWS = 250_000
 """Up to so many rows ``auto`` compares all pairs: half a minute on two cores with bf16."""
 PROCESS_BYTES = 600 << 20
 """Of a process with torch and faiss loaded, before it does anything."""
-LINKS_BYTES = 400 << 20
+LINKS_BYTES = 250 << 20
 """Of pairs that wait to be merged into the forest."""
 BYTES_A_ROW = 160
 """Of an image in everything that is gathered: ids, digests, counts, links."""
-MIN_ROOM = 64 << 20
 APPROXIMATE = ("cells", "faiss-ivf")
 
 
@@ -88,6 +89,7 @@ def within(
     n = len(x)
     total = n * (n - 1) // 2
     if name == "cells":
+        _check_room(x, compute)
         cells = CellsJoin(
             x=x, threshold=lowest, recall=settings.recall, memory_bytes=_room(x, compute), scratch=compute.scratch,
             is_exact=True, is_active=is_active, seed=settings.seed,
@@ -125,10 +127,20 @@ def between(x: NDArray[np.float16], y: NDArray[np.float16], lowest: float, compu
     return _exact_join(x, y, lowest, len(x) * len(y), compute)
 
 
+def _check_room(x: NDArray[np.float16], compute: ComputeConfig) -> None:
+    missing = cells_join.estimate_memory(*x.shape) - _room(x, compute)
+    if missing > 0:
+        allowed = allowed_bytes(compute.memory)
+        raise ConfigError(
+            f"The search in cells of {len(x):,} rows needs {(allowed + missing) / 1e9:.1f} GB, {allowed / 1e9:.1f} are allowed.",
+            next_step=f"Give --memory {math.ceil((allowed + missing) / 1e9)}GB or more.",
+        )
+
+
 def _room(x: NDArray[np.float16], compute: ComputeConfig) -> int:
     """What is left of the memory allowed: beside the process, the rows where they are held, and what is gathered of pairs."""
     held = 0 if isinstance(x, np.memmap) else x.nbytes
-    return max(MIN_ROOM, allowed_bytes(compute.memory) - PROCESS_BYTES - held - LINKS_BYTES - len(x) * BYTES_A_ROW)
+    return allowed_bytes(compute.memory) - PROCESS_BYTES - held - LINKS_BYTES - len(x) * BYTES_A_ROW
 
 
 def _exact_join(
@@ -142,7 +154,7 @@ def _exact_join(
         stats.update(asdict(gpu.stats), device="cuda")
 
     def on_cpu(on_tile: OnTile) -> Iterator[PairBlock]:
-        cpu = ThresholdJoin(x=x, y=y, threshold=lowest, is_exact=True, memory_bytes=_room(x, compute))
+        cpu = ThresholdJoin(x=x, y=y, threshold=lowest, is_exact=True, memory_bytes=max(0, _room(x, compute)))
         yield from cpu.blocks(on_tile=on_tile)
         stats.update(asdict(cpu.stats), device="cpu")
 

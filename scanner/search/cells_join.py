@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import ConfigError
+from scanner.core.memory import trim
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
@@ -166,6 +167,7 @@ class CellsJoin:
         self._cells = assign(bounds, scores, num_cells, reach=reach, threads=self.threads, is_active=self.is_active)
         self._in_order = self._bounds_in_order(bounds, is_held=is_held)
         del bounds
+        trim()
         self._rows, scratch_bytes = self._put_in_order(room + (size if is_held else 0))
         scratch_bytes += 0 if is_held else 2 * size
         self.stats = CellsStats(
@@ -188,11 +190,9 @@ class CellsJoin:
         """
         for task, (block, num_candidates) in in_order(self._tasks(), self._work, self.threads or 1):
             num_compared = sum(strip.num_pairs for strip in task)
-            if (
-                num_compared
-                and self.stats.num_compared // RELEASE_PAIRS != (self.stats.num_compared + num_compared) // RELEASE_PAIRS
-            ):
+            if self.stats.num_compared % RELEASE_PAIRS + num_compared >= RELEASE_PAIRS:
                 self._release()
+                trim()
             self.stats = replace(
                 self.stats,
                 num_compared=self.stats.num_compared + num_compared,

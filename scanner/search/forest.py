@@ -39,11 +39,11 @@ class SpanningForest:
 
     Args:
         num_nodes: nodes are 0 … num_nodes - 1.
-        buffer_links: links collected before they are merged into the forest (20 bytes each; a merge needs about four
+        buffer_links: links collected before they are merged into the forest (20 bytes each; a merge needs about eight
             times that).
     """
 
-    def __init__(self, num_nodes: int, *, buffer_links: int = 4_000_000) -> None:
+    def __init__(self, num_nodes: int, *, buffer_links: int = 1_000_000) -> None:
         assert 0 <= num_nodes < 2**31, "csgraph counts nodes in int32"
         self.num_nodes = num_nodes
         self._buffer_links = buffer_links

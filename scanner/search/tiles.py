@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TILE_ROWS, TILE_COLUMNS = 512, 2048
 """Their bounds and products stay in a core's cache: 4 MiB with the mask."""
+PADDED_ROWS, PADDED_COLUMNS = 64, 256
 STRIP_TILES = 4
 """Tiles of one task, next to one another: what a thread does before it reports."""
 DENSE = 24
@@ -183,16 +184,29 @@ class Bounds:
         return TilePairs(row=row, column=column, similarity=similarity, num_candidates=num_candidates)
 
     def products(self, rows: torch.Tensor, columns: torch.Tensor) -> NDArray[np.float32] | NDArray[np.int16]:
-        """Products (m, n) of two blocks, in a buffer of this thread. Of bf16 the bits are given: see ``sortable``."""
+        """Products (m, n) of two blocks, in a buffer of this thread. Of bf16 the bits are given: see ``as_sortable``."""
         import torch
 
+        m, n = len(rows), len(columns)
+        rows, columns = self._padded(rows, PADDED_ROWS), self._padded(columns, PADDED_COLUMNS)
         size = len(rows) * len(columns)
         if not hasattr(self._state, "products") or len(self._state.products) < size:
             self._state.products = torch.empty(max(size, TILE_ROWS * TILE_COLUMNS), dtype=self.dtype)
             self._state.mask = np.empty(len(self._state.products), bool)
         products: torch.Tensor = self._state.products[:size].view(len(rows), len(columns))
         torch.mm(rows, columns.T, out=products)
-        return as_sortable(products)
+        return as_sortable(products)[:m, :n]
+
+    def _padded(self, block: torch.Tensor, step: int) -> torch.Tensor:
+        """bf16: with rows up to a multiple of ``step``. A kernel is made and kept for every shape that it meets."""
+        import torch
+
+        size = -(-len(block) // step) * step
+        if size == len(block) or block.dtype != torch.bfloat16:
+            return block
+        padded = torch.zeros((size, block.shape[1]), dtype=block.dtype)
+        padded[: len(block)] = block
+        return padded
 
     @property
     def _mask(self) -> NDArray[np.bool_]:

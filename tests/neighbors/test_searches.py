@@ -7,6 +7,7 @@ import pytest
 from neighbors.making import assert_same_tables, config, search, write
 
 from scanner.core.config import NeighborsConfig
+from scanner.core.errors import ConfigError
 from scanner.lab.vectors import PlantedVectors
 from scanner.neighbors import searches
 from scanner.neighbors.rows import read_rows
@@ -111,7 +112,8 @@ def test_a_recall_that_nobody_could_judge_is_not_below_what_was_asked(tmp_path):
 @pytest.mark.parametrize("name", ["join", "cells"])
 def test_rows_on_disk_write_the_same_tables(x, tmp_path, monkeypatch, name):
     """1500 x 64 float16 are 190 kB: with half a megabyte allowed they lie in scratch. No process is as small as that."""
-    monkeypatch.setattr(searches, "MIN_ROOM", estimate_memory(1500, 64))
+    for name_, value in (("PROCESS_BYTES", -estimate_memory(1500, 64)), ("LINKS_BYTES", 0)):
+        monkeypatch.setattr(searches, name_, value)
     tables = []
     for folder, settings in (("held", {}), ("disk", {"compute__memory": "500kB", "compute__scratch": str(tmp_path / "scratch")})):
         store = write(tmp_path / folder, [x[:700], x[700:]])
@@ -122,3 +124,9 @@ def test_rows_on_disk_write_the_same_tables(x, tmp_path, monkeypatch, name):
         tables.append(store)
     assert_same_tables(*tables)
     assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_too_little_memory_is_said_with_what_would_do(x, tmp_path):
+    store = write(tmp_path, [x])
+    with pytest.raises(ConfigError, match=r"(?s)needs 1\.\d GB, 0.0 are allowed.*--memory 2GB"):
+        search(store, neighbors__search="cells", compute__memory="1MB")
