@@ -12,6 +12,7 @@ threshold are settled; the others are computed in full.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from scanner.search.threshold import FloatRows, unit_rows
 WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768)
 """Widths that are tried. Multiples of 16: kernels of matrix products have no remainder to handle."""
 SAMPLE_ROWS = 4096
-PILOT_ROWS = 1536
+PILOT_ROWS = 1024
 """Other rows than those of the sample where there are enough: on its own rows a rotation looks better than it is."""
 
 ROUNDING = 1e-5
@@ -49,7 +50,7 @@ class Costs:
     widths: tuple[int, ...] = WIDTHS
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Rotation:
     """Attributes:
     axes: float32 (d, r), orthonormal columns, those of most energy first.
@@ -61,6 +62,10 @@ class Rotation:
     width: int
     candidate_share: float
 
+    @cached_property
+    def _prefix_axes(self) -> NDArray[np.float32]:
+        return np.ascontiguousarray(self.axes[:, : self.width - 1])
+
     def bounds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32 (m, width) of unit rows (m, d): their inner products bound the cosines from above, within ``ROUNDING``.
 
@@ -69,10 +74,14 @@ class Rotation:
         d = rows.shape[1]
         if self.width >= d:
             return rows
+        import torch
+
+        # torch, whose workers have one thread each: numpy's BLAS would start its own in each.
+        prefix = torch.mm(torch.from_numpy(rows), torch.from_numpy(self._prefix_axes)).numpy()
         out = np.empty((len(rows), self.width), np.float32)
-        np.matmul(rows, self.axes[:, : self.width - 1], out=out[:, :-1])
-        out[:, -1] = _rest(out[:, :-1])
-        out[~rows.any(axis=1), -1] = 0
+        out[:, :-1] = prefix
+        out[:, -1] = _rest(prefix)
+        out[np.vecdot(rows, rows) < 0.5, -1] = 0  # those of zeros; all others have norm 1
         return out
 
 
@@ -106,17 +115,18 @@ def fit_rotation(
         return Rotation(axes=axes, width=d if width is None or width > axes.shape[1] else width, candidate_share=0.0)
     z = pilot @ axes
     most = min(d, axes.shape[1] + 1)
-    upper = np.triu_indices(len(z), 1)
-    unlike = (pilot @ pilot.T)[upper] < threshold
+    unlike = pilot @ pilot.T < threshold
+    np.fill_diagonal(unlike, False)
+    num_pairs = len(z) * (len(z) - 1)
     costs = costs or Costs(product=SECONDS_A_PRODUCT[precision])
     best = (costs.product * d + costs.bound, d, 0.0)
     for k in costs.widths:
-        if k >= most:
+        if k >= most or costs.product * k + costs.bound >= best[0]:
             break
         prefix = z[:, : k - 1]
         rest = _rest(prefix)
-        found = (prefix @ prefix.T + np.outer(rest, rest))[upper]
-        share = float(((found >= threshold - rounding) & unlike).mean())
+        found = prefix @ prefix.T + np.outer(rest, rest)
+        share = np.count_nonzero((found >= threshold - rounding) & unlike) / num_pairs
         check = min(costs.check * share, costs.entry)
         best = min(best, (costs.product * k + costs.bound + check, k, share))
     return Rotation(axes=axes, width=best[1], candidate_share=best[2])
@@ -124,10 +134,12 @@ def fit_rotation(
 
 def _principal_axes(sample: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 (d, r): orthonormal columns of most energy first, r <= d; fewer than d where the sample has fewer rows."""
-    rows = sample.astype(np.float64)
-    m, d = rows.shape
+    m, d = sample.shape
     if m >= d:
-        return np.ascontiguousarray(np.linalg.eigh(rows.T @ rows)[1][:, ::-1], dtype=np.float32)
+        # The products decide which axes come first, not whether they are orthonormal: fp32 does for them.
+        gram = (sample.T @ sample).astype(np.float64)
+        return np.ascontiguousarray(np.linalg.eigh(gram)[1][:, ::-1], dtype=np.float32)
+    rows = sample.astype(np.float64)
     # Of a wide matrix the small product has the same eigenvalues; those of its null space are noise.
     values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > 1e-9 * values.max(initial=0.0)
@@ -136,6 +148,6 @@ def _principal_axes(sample: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _rest(prefix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Norm of what is left of unit rows, from above."""
-    squares = np.einsum("nk,nk->n", prefix, prefix)
+    squares = np.vecdot(prefix, prefix)
     rest: NDArray[np.float32] = np.sqrt(np.maximum(1 - squares, 0) + np.float32(SQUARE_ROUNDING))
     return rest
