@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Background = Literal["isotropic", "clip"]
-Law = Literal["zipf", "geometric", "equal", "pairs"]
+Law = Literal["zipf", "geometric", "uniform", "equal", "pairs"]
 
 MEAN_SHARES = (0.4, 0.7)
 """Of the energy of a ``clip`` row, what lies along the common mean: the cosine of two unrelated rows is the geometric mean."""
@@ -28,7 +28,8 @@ class PlantedVectors:
 
     Attributes:
         grouped_share: of the rows, in groups of two and more.
-        law: of the sizes of groups: ``zipf`` (exponent 1.7, from 2), ``geometric`` (mean 6), ``equal`` (20 each), ``pairs``.
+        law: of the sizes of groups: ``zipf`` (exponent 1.7, from 2), ``geometric`` (mean 6), ``uniform`` (2 to 10), ``equal``
+            (20 each), ``pairs``.
         largest: no group has more members.
         cosines: of a member with its centre, drawn evenly.
         exact_share: of the members, those that equal their group's first member.
@@ -118,6 +119,8 @@ def _group_size(law: Law, rng: np.random.Generator) -> int:
         return int(rng.zipf(1.7)) + 1
     if law == "geometric":
         return 1 + int(rng.geometric(0.2))
+    if law == "uniform":
+        return int(rng.integers(2, 11))
     return 20 if law == "equal" else 2
 
 

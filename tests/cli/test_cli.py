@@ -101,3 +101,41 @@ def test_every_help_has_an_example():
 
 def test_names_of_sources_are_told_apart():
     assert _names(("a/train/", "b/train", "c/train", "x/{0..3}.tar")) == ["train", "train-2", "train-3", "set"]
+
+
+def test_the_search_and_its_recall_are_told_and_missing_it_has_an_exit_code(shards, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    scan = ("scan", shards, "--out", out, "--encoder", "pixels", "--workers", 1, "--memory", "4GB", "--scratch", tmp_path / "s")
+    code, said, _ = call(monkeypatch, capsys, *scan)
+    assert code == 0
+    assert "search join: a sampled image finds 1.0000 [" in said
+    run_yaml = (out / "run.yaml").read_text()
+    assert "name: join" in run_yaml
+    assert "recall_asked: 1.0" in run_yaml
+    code, said, _ = call(monkeypatch, capsys, *scan, "--search", "cells", "--recall", 0.5)
+    assert code == 0
+    assert "search cells: a sampled image finds 1.0000 [" in said
+
+    from scanner.neighbors import searches
+
+    def lose_all(self, *, on_tile=None):
+        yield from ()
+
+    monkeypatch.setattr(searches.CellsJoin, "blocks", lose_all)
+    code, said, error = call(monkeypatch, capsys, *scan, "--search", "cells", "--recall", 0.9)
+    assert code == 3
+    assert "0.9 WAS ASKED FOR" in said
+    assert "finds 0.0000 of its neighbours; 0.9 was asked for" in error
+    assert "--search join" in error
+    code, said, _ = call(monkeypatch, capsys, "query", out, "hygiene/recall_by_band", "--format", "json")
+    assert json.loads(said)[0]["recall"] == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [("--memory", "much", "size such as 16GB"), ("--recall", 1, "less than 1"), ("--recall", 0, "greater than 0")],
+)
+def test_settings_of_the_search_that_are_none_are_told(shards, tmp_path, monkeypatch, capsys, flag, value, told):
+    code, _, error = call(monkeypatch, capsys, "scan", shards, "--out", tmp_path / "run", "--encoder", "pixels", flag, value)
+    assert code == 2
+    assert told in error
