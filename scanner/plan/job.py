@@ -17,6 +17,8 @@ Cpu = Literal["avx2", "avx512-bf16"]
 Gpu = Literal["h100", "a100", "none"]
 LEAST_ROWS_A_CELL = 39
 """faiss's least number of points a centroid (ClusteringParameters)."""
+MOST_CELLS = 65_536
+"""As scanner/search/cells.py has it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,10 +99,10 @@ class Job:
 
     @property
     def num_cells(self) -> int:
-        """Cells of the k-means: about sqrt(rows) / 1.5, fewer where memory cannot hold a sample for so many."""
+        """Cells of the k-means: about sqrt(2.5 rows), fewer where memory cannot hold a sample for so many."""
         wanted = self.rates["cells_per_sqrt_row"].value * math.sqrt(self.images)
         held = self._sample_rows_held / LEAST_ROWS_A_CELL
-        return max(1, round(min(wanted, held, self.images / LEAST_ROWS_A_CELL)))
+        return max(1, round(min(wanted, held, self.images / LEAST_ROWS_A_CELL, MOST_CELLS)))
 
     @property
     def sample_rows(self) -> float:
@@ -109,22 +111,27 @@ class Job:
 
     @property
     def _sample_rows_held(self) -> float:
-        return max(1.0, (self.machine.memory_bytes - self.search_floor_bytes) / 2 / (4 * self.dim))
+        return max(1.0, (self.machine.memory_bytes - self.search_floor_bytes) / 2 / (4 * self.bound_numbers))
 
     @property
-    def rows_in_cells(self) -> float:
-        """Rows of all cells together, each counted in every cell that it joins."""
-        return self.images * min(self.rates["cells_a_row"].value, self.num_cells)
+    def bound_numbers(self) -> float:
+        """Numbers of a bound, in which cells are found too."""
+        return min(self.rates["join_width"].value, self.dim)
+
+    @property
+    def guests_a_row(self) -> float:
+        """Cells that a row visits beside its own."""
+        return min(self.rates["cells_a_row"].value, self.num_cells) - 1
 
     @property
     def num_compared(self) -> float:
         """Pairs of rows that the join looks at: n (n - 1) / 2, or that sum over the cells."""
         if self.search == "join":
             return self.images * (self.images - 1) / 2
-        mean = self.rows_in_cells / self.num_cells
-        in_cells = self.rows_in_cells * mean / 2 * self.rates["cell_skew"].value
-        # Skew is a factor of many cells. With few it would count more pairs than there are visits.
-        return min(in_cells, self.rows_in_cells**2 / 2)
+        # Of each cell its own rows with one another and with its guests.
+        in_cells = self.images**2 / self.num_cells * (0.5 + self.guests_a_row) * self.rates["cell_skew"].value
+        # Skew is a factor of many cells. With few it would count more pairs than there are.
+        return min(in_cells, self.images**2 / 2)
 
     @property
     def workers_bytes(self) -> float:

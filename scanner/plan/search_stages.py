@@ -29,11 +29,11 @@ def collapse(job: Job) -> StageCost:
 def fit(job: Job) -> StageCost:
     """k-means on a sample; its centres serve the cells, and outlier_score where there are none."""
     cells, sample, iterations = (job.rates[name] for name in ("cells_per_sqrt_row", "cell_sample_rows", "cell_iterations"))
-    work = _products(job, job.dim * job.num_cells * job.sample_rows * iterations.value, is_fp32=True)
+    work = _products(job, job.bound_numbers * job.num_cells * job.sample_rows * iterations.value, is_fp32=True)
     return StageCost(
         stage="cells: fit",
         work=work | _storage(job, 2 * job.dim * job.sample_rows),
-        memory_bytes=_memory(job, 4 * job.dim * (job.sample_rows + job.num_cells)),
+        memory_bytes=_memory(job, 4 * job.bound_numbers * (job.sample_rows + job.num_cells)),
         size_rates=(cells, sample, iterations),
     )
 
@@ -42,15 +42,15 @@ def assign(job: Job) -> StageCost:
     """Every row to its nearest centres, each compared with all."""
     return StageCost(
         stage="cells: assign",
-        work=_products(job, job.dim * job.num_cells * job.images) | _vectors_again(job),
-        memory_bytes=_memory(job, 4 * job.dim * (job.num_cells + 2 * BLOCK_ROWS)),
+        work=_products(job, job.bound_numbers * job.num_cells * job.images) | _vectors_again(job),
+        memory_bytes=_memory(job, 4 * job.bound_numbers * (job.num_cells + 2 * BLOCK_ROWS)),
         size_rates=(job.rates["cells_per_sqrt_row"],),
     )
 
 
 def scratch_bytes(job: Job) -> float:
-    """Of the vectors in the order of their cells: one copy for every cell that a row joins, with its row number."""
-    return job.rows_in_cells * (2 * job.dim + 8)
+    """Of the vectors in the order of their cells, and of their bounds in half precision before and after."""
+    return job.images * 2 * (job.dim + 2 * job.bound_numbers)
 
 
 def scratch_sort(job: Job) -> StageCost | None:
@@ -64,7 +64,7 @@ def scratch_sort(job: Job) -> StageCost | None:
         work=_storage(job, moved),
         scratch_bytes=size,
         memory_bytes=_memory(job, size),
-        size_rates=(job.rates["cells_a_row"], passes),
+        size_rates=(job.rates["join_width"], passes),
     )
 
 
@@ -84,7 +84,7 @@ def join(job: Job) -> StageCost:
         skew, parents = rates["cell_skew"], rates["union_bytes"]
         work |= _storage(job, scratch_bytes(job))
         # Two cells of the size in which a row lies on average: the one that is joined, and the next that is read.
-        rows_of_a_cell = min(skew.value * job.rows_in_cells / job.num_cells, job.images)
+        rows_of_a_cell = min(skew.value * job.images * (1 + job.guests_a_row) / job.num_cells, job.images)
         held = 2 * rows_of_a_cell * 2 * job.dim
         memory, scratch = _memory(job, held + job.workers_bytes), scratch_bytes(job) + parents.value * job.images
         constants = (rates["cells_a_row"], skew, parents)

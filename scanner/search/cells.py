@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("scanner")
 
-ROWS_PER_CENTRE = 48
+ROWS_PER_CENTRE = 40
 """Of the sample that centres are fitted on; faiss advises at least 39."""
-NUM_ITERATIONS = 10
+NUM_ITERATIONS = 7
 MOST_CELLS = 65_536
 GUESTS_A_ROW = 2.0
 """Guests that a row is expected to be, for the number of cells only; the pilot decides."""
 BLOCK_ROWS = 4096
+RARE_ROWS = 10
+"""Rows of the pilot that must miss something for their share to be read off; rarer misses are extrapolated from these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -176,27 +178,39 @@ def gaps(scores: Scores, left: torch.Tensor, right: torch.Tensor) -> NDArray[np.
 
 
 def choose_reach(gap: NDArray[np.float32], row: NDArray[np.int64], recall: float) -> float:
-    """The smallest reach that finds, in the mean over rows, at most half as many misses as ``recall`` allows.
+    """The smallest reach that finds, in the mean over rows, all but half of what ``recall`` allows to miss.
 
-    Half, because a reach that just meets it on the pilot misses it on every second set.
+    Half, because a reach that just meets it on the pilot misses it on every second set. Where the pilot has too few rows to see
+    so rare a miss, its largest gaps are continued by an exponential tail (peaks over a threshold, Pickands 1975, with shape 0;
+    gaps are sums of many small parts, whose tails fall faster).
 
     Args:
         gap: float32 (m,), of each pair of the pilot (see ``gaps``).
         row: int64 (m,), whose neighbour the pair is: a row of many neighbours weighs no more than one of few.
-        recall: asked for, in (0, 1].
+        recall: asked for, in (0, 1).
 
     Returns:
-        A reach; 0 where no pair was found.
+        A reach; 0 where no pair was found or none needs any.
     """
     if not len(gap):
         return 0.0
     _, inverse, counts = np.unique(row, return_inverse=True, return_counts=True)
-    weight = 1.0 / counts[inverse]
-    order = np.argsort(-gap)
-    missed = np.cumsum(weight[order]) / len(counts)  # by a reach just below each gap, from the largest down
+    weight = 1.0 / (counts[inverse] * len(counts))
+    order = np.argsort(-gap, kind="stable")
+    gap, weight = gap[order].astype(np.float64), weight[order]
+    missed = np.cumsum(weight)  # by a reach just below each gap, from the largest down
     allowed = (1 - recall) / 2 + 1e-9
-    last = int(np.searchsorted(missed, allowed, side="right"))
-    return float(np.nextafter(gap[order[min(last, len(gap) - 1)]], np.float32(np.inf)))
+    seen = RARE_ROWS / len(counts)
+    if allowed >= seen:
+        last = int(np.searchsorted(missed, allowed, side="right"))
+        return float(np.nextafter(np.float32(gap[min(last, len(gap) - 1)]), np.float32(np.inf)))
+    start = gap[min(int(np.searchsorted(missed, seen, side="right")), len(gap) - 1)]
+    above = gap > start
+    share = float(weight[above].sum())
+    if share <= allowed:
+        return float(start)
+    excess = float((weight[above] * (gap[above] - start)).sum()) / share
+    return float(start + excess * math.log(share / allowed))
 
 
 def assign(

@@ -22,7 +22,7 @@ from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,8 @@ PILOT_ROWS = 1024
 MOST_PILOT_ROWS = 8192
 ENOUGH_ROWS = 200
 """Rows of the pilot that should have a neighbour; where fewer have, more rows are drawn."""
+PAIRS_A_ROW = 64
+"""Of a row of the pilot, whose gaps are computed."""
 PILOT_AGAINST = 262_144
 """Rows that the pilot is compared with, at most; of a larger set a sample."""
 TASK_PAIRS, LEAST_TASK_PAIRS = 1 << 22, 1 << 19
@@ -269,6 +271,11 @@ class CellsJoin:
             num_found = len(np.unique(left))
         import torch
 
+        # Of a row of thousands a few dozen pairs say how far it must reach.
+        order = rng.permutation(len(left))
+        by_row = order[np.argsort(left[order], kind="stable")]
+        nth = np.arange(len(left)) - np.searchsorted(left[by_row], left[by_row])
+        left, right = left[by_row[nth < PAIRS_A_ROW]], right[by_row[nth < PAIRS_A_ROW]]
         gap = gaps(scores, bounds[torch.from_numpy(left)], bounds[torch.from_numpy(right)])
         return choose_reach(gap, left, self.recall), num_rows, num_found
 
@@ -301,11 +308,12 @@ class CellsJoin:
         return np.concatenate([i for i, _ in parts]), np.concatenate([j for _, j in parts])
 
     def _put_in_order(self, room: int) -> tuple[RowReader, int]:
-        """The rows in cell order: scaled in memory where there is room, else where they are, or sorted on disk."""
+        """The rows in cell order: where they are if they are in memory or fit into it, else sorted on disk.
+
+        A copy in memory would cost more than it saves: a row is read in a few tiles only.
+        """
         n, d = self.x.shape
         order = self._cells.order
-        if 4 * n * d <= room:
-            return HeldRows.of(self.x, order, is_exact=self.is_exact, threads=self.threads or 1), 0
         if not isinstance(self.x, np.memmap) or 2 * n * d <= room:
             return GivenRows(self.x, order, is_exact=self.is_exact), 0
         place = np.empty(n, np.int64)

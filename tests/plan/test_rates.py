@@ -82,12 +82,12 @@ def test_a_rate_that_a_module_has_too_is_the_same_there(rate):
 
 
 def test_the_number_of_cells_is_that_of_the_search():
-    from scanner.search.kmeans import choose_num_cells
+    from scanner.search.cells import choose_num_cells
 
     for images in (10**4, 10**6, 10**8):
         machine = Machine.of(shipped_rates(), gpus=1, gpu=None, cores=1, memory_bytes=10**12)
         job = Job(images=images, model=find_model("ViT-B-32"), machine=machine, rates=shipped_rates(), search="join")
-        assert job.num_cells == choose_num_cells(images, images)
+        assert job.num_cells == choose_num_cells(images)
 
 
 def test_what_a_user_gives_replaces_a_rate_and_says_so():

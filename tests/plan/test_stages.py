@@ -86,41 +86,42 @@ def test_cores_with_bf16_join_in_bf16(rates, model):
 
 def test_cells(make_job):
     job = make_job(search="cells")
-    assert (job.num_cells, job.sample_rows, job.rows_in_cells) == (1000, 100_000, 2e6)
-    # 20 x 1e5 rows x 1000 cells x 500 numbers at 4e11, then a million rows once.
-    assert stages.fit(job).work["cores"].seconds == pytest.approx(2 * 500 * 1000 * 1e5 * 10 / 4e11)
-    assert stages.assign(job).work["cores"].seconds == pytest.approx(2 * 500 * 1000 * 1e6 / 4e11)
+    assert (job.num_cells, job.sample_rows, job.guests_a_row) == (1000, 100_000, 1)
+    # 10 x 1e5 rows x 1000 cells x 60 numbers at 4e11, then a million rows once.
+    assert stages.fit(job).work["cores"].seconds == pytest.approx(2 * 60 * 1000 * 1e5 * 10 / 4e11)
+    assert stages.assign(job).work["cores"].seconds == pytest.approx(2 * 60 * 1000 * 1e6 / 4e11)
     assert stages.assign(job).work["storage"].seconds == pytest.approx(1)
     assert "storage" not in stages.assign(make_job()).work, "the exact join holds the vectors"
-    # A cell has 2,000 rows on average. Half its square, a thousand times, doubled by skew.
-    assert job.num_compared == pytest.approx(1000 * 2000**2 / 2 * 2)
+    # A cell has 1,000 rows of its own and as many guests: half its square and its square, a thousand times, doubled by skew.
+    assert job.num_compared == pytest.approx(1000 * 1.5 * 1000**2 * 2)
     cost = stages.join(job)
-    assert cost.work["cores"].seconds == pytest.approx(4e9 * 1e-9 / 4)
-    assert cost.work["storage"].seconds == pytest.approx(2e6 * 1008 / 1e9)
-    assert cost.scratch_bytes == pytest.approx(2e6 * 1008 + 8e6)
+    assert cost.work["cores"].seconds == pytest.approx(3e9 * 1e-9 / 4)
+    # 500 numbers of two bytes, and 60 of a bound twice.
+    assert cost.work["storage"].seconds == pytest.approx(1e6 * 1240 / 1e9)
+    assert cost.scratch_bytes == pytest.approx(1e6 * 1240 + 8e6)
 
 
 def test_the_scratch_sort_writes_twice_and_reads_in_between(make_job):
     cost = stages.scratch_sort(make_job(search="cells"))
-    assert cost.scratch_bytes == pytest.approx(2.016e9)
-    assert cost.work["storage"].seconds == pytest.approx(1 + 3 * 2.016)
+    assert cost.scratch_bytes == pytest.approx(1.24e9)
+    assert cost.work["storage"].seconds == pytest.approx(1 + 3 * 1.24)
 
 
 def test_k_means_on_gpus_is_in_fp32(make_job):
     cost = stages.fit(make_job(search="cells", gpus=1))
-    assert cost.work["gpus"].seconds == pytest.approx(1e12 / 5e13)
+    assert cost.work["gpus"].seconds == pytest.approx(1.2e11 / 5e13)
 
 
 def test_cells_are_fewer_where_their_sample_does_not_fit_into_memory(make_job):
-    # 3 GB for processes; half of the other 78 MB holds 19,500 rows of 2,000 bytes, 39 for each of 500 cells.
-    job = make_job(search="cells", memory_bytes=3 * 10**9 + 78 * 10**6)
+    # 3 GB for processes; half of the other 9.36 MB holds 19,500 rows of 240 bytes, 39 for each of 500 cells.
+    job = make_job(search="cells", memory_bytes=3 * 10**9 + 9_360_000)
     assert job.num_cells == 500
     assert job.sample_rows == pytest.approx(19_500)
 
 
 def test_few_images_have_few_cells(make_job):
     job = make_job(search="cells", images=50)
-    assert (job.num_cells, job.rows_in_cells) == (1, 50)
+    assert (job.num_cells, job.guests_a_row) == (1, 0)
     assert job.num_compared == 50**2 / 2
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from search.oracle import check_against_oracle, collect, planted
@@ -114,15 +116,30 @@ def test_rows_without_direction_match_nothing():
 
 
 def test_reach_leaves_half_of_the_misses_that_are_allowed():
-    gap = np.arange(1, 101, dtype=np.float32)
-    rows = np.arange(100)
-    for recall, found in ((0.9, 95), (0.98, 99), (0.5, 75)):
-        reach = choose_reach(gap, rows, recall)
-        assert (gap <= reach).sum() == found
+    gap = np.arange(1, 2001, dtype=np.float32)
+    rows = np.arange(2000)
+    for recall, found in ((0.9, 1900), (0.98, 1980), (0.5, 1500)):
+        assert (gap <= choose_reach(gap, rows, recall)).sum() == found
     # A row of a thousand pairs weighs what a row of one does.
-    heavy = np.concatenate([np.zeros(1000, np.float32), [5.0]]).astype(np.float32)
-    assert choose_reach(heavy, np.array([0] * 1000 + [1]), 0.9) > 5
+    heavy = np.concatenate([np.zeros(1000, np.float32), np.full(99, 5.0)]).astype(np.float32)
+    assert choose_reach(heavy, np.array([0] * 1000 + list(range(1, 100))), 0.6) == pytest.approx(5)
     assert choose_reach(np.empty(0, np.float32), np.empty(0, np.int64), 0.9) == 0
+    assert choose_reach(np.zeros(50, np.float32), np.arange(50), 0.999) == 0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_misses_too_rare_for_the_pilot_are_extrapolated(share):
+    """200 rows, of which some have gaps of a known law; one miss in 2,000 is asked for."""
+    enough, missed = 0, []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        gap = np.where(rng.random(200) < share, np.abs(rng.standard_normal(200)), 0).astype(np.float32)
+        reach = choose_reach(gap, np.arange(200), 0.9995)
+        miss = share * math.erfc(reach / math.sqrt(2))
+        missed.append(miss)
+        enough += miss <= 0.0005
+    assert enough >= 150
+    assert np.median(missed) > 1e-6, "a reach to everywhere would do too"
 
 
 def test_the_number_of_cells_grows_with_the_root():
