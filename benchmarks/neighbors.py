@@ -256,6 +256,7 @@ def hnsw(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], boo
 METHODS: dict[str, Callable[[NDArray[np.float16], int], tuple[Callable[[], Found], bool]]] = {
     "join": ours,
     "cells": cells(0.9995),
+    "cells-999": cells(0.999),
     "cells-99": cells(0.99),
     "gemm": gemm,
     "semdedup": semdedup,

@@ -81,8 +81,11 @@ class Cells:
 
 
 def choose_num_cells(num_rows: int) -> int:
-    """Where finding the cells of n rows costs about what joining them within cells does: n k = n (n / k) (1/2 + guests)."""
-    return max(1, min(MOST_CELLS, num_rows // ROWS_PER_CENTRE, round(math.sqrt(num_rows * (0.5 + GUESTS_A_ROW)))))
+    """Where finding the cells of n rows costs what joining them within cells does: 2 n k = n (n / k) (1/2 + guests).
+
+    A score is looked at twice, for the nearest and for those within reach, so it weighs twice what a comparison does.
+    """
+    return max(1, min(MOST_CELLS, num_rows // ROWS_PER_CENTRE, round(math.sqrt(num_rows * (0.5 + GUESTS_A_ROW) / 2))))
 
 
 def sample_rows(num_rows: int, num_cells: int) -> int:

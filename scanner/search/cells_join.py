@@ -112,7 +112,7 @@ class CellsJoin:
         precision, threads, seed, width, is_exact: see :class:`scanner.search.join.ThresholdJoin`.
         is_active: (n,) bool, rows that are compared with all others: two that are not are not compared. None: all rows. For sets
             that grow.
-        num_cells: None: about sqrt(2.5 n).
+        num_cells: None: about sqrt(1.25 n).
         reach: None leaves it to the pilot.
 
     Raises:

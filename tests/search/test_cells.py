@@ -144,7 +144,7 @@ def test_misses_too_rare_for_the_pilot_are_extrapolated(share):
 
 def test_the_number_of_cells_grows_with_the_root():
     assert choose_num_cells(40) == 1
-    assert 600 < choose_num_cells(200_000) < 900
+    assert 400 < choose_num_cells(200_000) < 600
     assert choose_num_cells(10**12) == 65_536
 
 
