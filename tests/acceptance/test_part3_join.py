@@ -7,6 +7,7 @@ import pytest
 
 from scanner.lab.vectors import PlantedVectors
 from scanner.search.cells_join import CellsJoin
+from scanner.search.exact import pair_similarities
 from scanner.search.join import ThresholdJoin
 from scanner.search.neighbors import threshold_join
 from scanner.search.threshold import unit_rows
@@ -50,20 +51,22 @@ def test_pair_for_pair_what_a_brute_force_finds(background, n, largest):
     truth, cosine = brute_force(x, THRESHOLD)
     join = ThresholdJoin(x=x, threshold=THRESHOLD)
     found, similarity = keys_of(join.blocks(), n)
-    is_tie = np.abs(cosine - np.float32(THRESHOLD)) <= TIE
-    ties = truth[is_tie]
-    print(f"\n{background}, n = {n:,}: {len(found):,} pairs; {len(ties)} within {TIE} of the threshold:")
-    for key, value in zip(ties.tolist(), cosine[is_tie].tolist(), strict=True):
+    # Two ways to sum 512 products in fp32 are up to 1e-6 apart; what they disagree on is judged by float64.
+    disputed = np.setxor1d(found, truth[cosine >= np.float32(THRESHOLD)], assume_unique=True)
+    exact = pair_similarities(x, x, disputed // n, disputed % n)
+    print(f"\n{background}, n = {n:,}: {len(found):,} pairs; {len(disputed)} within {TIE} of the threshold and disputed:")
+    for key, value in zip(disputed.tolist(), exact.tolist(), strict=True):
         print(f"  {key // n} {key % n} {value:.8f} {'found' if key in found else 'not found'}")
-    assert set(np.setxor1d(found, truth).tolist()) <= set(ties.tolist())
+    assert (np.abs(exact - THRESHOLD) <= TIE).all()
+    assert len(disputed) < 10
     assert len(found) > n
     _, mine, theirs = np.intersect1d(found, truth, assume_unique=True, return_indices=True)
-    assert np.abs(similarity[mine] - cosine[theirs]).max() < TIE
+    assert np.abs(similarity[mine] - cosine[theirs]).max() < 2 * TIE
 
     cells = CellsJoin(x=x, threshold=THRESHOLD)
     partial, _ = keys_of(cells.blocks(), n)
-    assert not len(np.setdiff1d(partial, truth, assume_unique=True)), "cells found a pair that is none"
-    counts, most = (np.bincount(np.concatenate([k // n, k % n]), minlength=n) for k in (partial, truth))
+    assert not len(np.setdiff1d(partial, np.union1d(truth, found), assume_unique=True)), "cells found a pair that is none"
+    counts, most = (np.bincount(np.concatenate([k // n, k % n]), minlength=n) for k in (partial, np.union1d(truth, found)))
     assert (counts <= most).all()
     has = most > 0
     print(f"  cells: {len(partial):,} pairs, {(counts[has] / most[has]).mean():.5f} of its neighbours a row")
