@@ -25,8 +25,9 @@ OnTile = Callable[[int], None]
 
 JOIN_ROWS = 250_000
 """Up to so many rows ``auto`` compares all pairs: half a minute on two cores with bf16."""
-PROCESS_BYTES = 600 << 20
-"""Of a process with torch and faiss loaded, before it does anything."""
+PROCESS_BYTES = 1200 << 20
+"""Of a process with torch and faiss loaded, and what their threads keep: 0.7 GB before any work, and so much that a search of a
+million rows whose own share was 1.1 GB peaked at 2.3 (benchmarks/neighbors_memory.py)."""
 LINKS_BYTES = 250 << 20
 """Of pairs that wait to be merged into the forest."""
 BYTES_A_ROW = 160
