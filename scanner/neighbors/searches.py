@@ -24,14 +24,14 @@ from scanner.search.threshold import PairBlock
 OnTile = Callable[[int], None]
 
 JOIN_ROWS = 250_000
-"""Up to so many rows ``auto`` compares all pairs: half a minute on two cores with bf16."""
+"""Up to so many rows ``auto`` compares all pairs: 200,000 took 20 and 27 s on two cores with bf16 (benchmarks)."""
 PROCESS_BYTES = 1200 << 20
 """Of a process with torch and faiss loaded, and what their threads keep: 0.7 GB before any work, and so much that a search of a
 million rows whose own share was 1.1 GB peaked at 2.3 (benchmarks/neighbors_memory.py)."""
 LINKS_BYTES = 250 << 20
-"""Of pairs that wait to be merged into the forest."""
+"""Of pairs that wait to be merged into the forest; assumed, from eight times 20 bytes for each of a million links."""
 BYTES_A_ROW = 160
-"""Of an image in everything that is gathered: ids, digests, counts, links."""
+"""Of an image in everything that is gathered: ids, digests, counts, links; assumed."""
 APPROXIMATE = ("cells", "faiss-ivf")
 
 

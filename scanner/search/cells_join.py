@@ -21,6 +21,7 @@ from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
+from scanner.search.strips import Strip, strips_of
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
 from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined
 
@@ -70,32 +71,6 @@ class CellsStats:
     num_compared: int = 0
     num_candidates: int = 0
     num_pairs: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Strip:
-    """Rows at home in a cell, and some of the columns that they meet: places from ``own`` on in the cell, then its guests.
-
-    Attributes:
-        row, num_rows: places of the rows.
-        own: first place among the columns: that of the rows themselves where they are active.
-        guest: first of the guests among the columns.
-        first, last: of the columns.
-    """
-
-    cell: int
-    row: int
-    num_rows: int
-    own: int
-    guest: int
-    first: int
-    last: int
-
-    @property
-    def num_pairs(self) -> int:
-        """Comparisons: of the square on the diagonal half, without the diagonal itself."""
-        square = max(0, min(self.num_rows, self.last) - self.first) if self.own == self.row else 0
-        return self.num_rows * (self.last - self.first) - square * (square + 1) // 2
 
 
 @dataclass(kw_only=True)
@@ -326,11 +301,11 @@ class CellsJoin:
             release(self.x)
         return rows, rows.num_bytes
 
-    def _tasks(self) -> Iterator[list[_Strip]]:
-        task: list[_Strip] = []
+    def _tasks(self) -> Iterator[list[Strip]]:
+        task: list[Strip] = []
         size = 0
         for cell in range(self._cells.num_cells):
-            for strip in self._strips_of(cell):
+            for strip in strips_of(self._cells, cell):
                 task.append(strip)
                 size += strip.num_pairs
                 if size >= self._task_pairs:
@@ -339,23 +314,7 @@ class CellsJoin:
         if task:
             yield task
 
-    def _strips_of(self, cell: int) -> Iterator[_Strip]:
-        """Rows that were there before meet active ones, at home or guests; active rows meet those after them, and all guests."""
-        cells, most = self._cells, tiles.STRIP_TILES * tiles.TILE_COLUMNS
-        start, stop, active = int(cells.starts[cell]), int(cells.starts[cell + 1]), int(cells.active_starts[cell])
-        guest, last_guest = int(cells.guest_starts[cell]), int(cells.guest_starts[cell + 1])
-        for first, last, first_guest in ((start, active, int(cells.active_guests[cell])), (active, stop, guest)):
-            for row in range(first, last, tiles.TILE_ROWS):
-                num_rows = min(tiles.TILE_ROWS, last - row)
-                own = max(row, active)
-                num_columns = stop - own + last_guest - first_guest
-                for column in range(0, num_columns, most):
-                    yield _Strip(
-                        cell=cell, row=row, num_rows=num_rows, own=own, guest=first_guest, first=column,
-                        last=min(column + most, num_columns),
-                    )  # fmt: skip
-
-    def _work(self, task: list[_Strip]) -> tuple[PairBlock, int]:
+    def _work(self, task: list[Strip]) -> tuple[PairBlock, int]:
         found: list[PairBlock] = []
         num_candidates = 0
         for strip in task:
@@ -366,7 +325,7 @@ class CellsJoin:
         i, j = self._cells.order[places.left], self._cells.order[places.right]
         return PairBlock(left=np.minimum(i, j), right=np.maximum(i, j), similarity=places.similarity), num_candidates
 
-    def _pairs(self, strip: _Strip) -> tuple[list[PairBlock], int]:
+    def _pairs(self, strip: Strip) -> tuple[list[PairBlock], int]:
         """Pairs by place, and how many were computed in full."""
         import torch
 
@@ -400,7 +359,7 @@ class CellsJoin:
                 found.append(PairBlock(left=i, right=j, similarity=similarity))
         return found, num_candidates
 
-    def _is_found_before(self, strip: _Strip, stop: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _is_found_before(self, strip: Strip, stop: int, i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of pairs of a row at home in a cell and another: whether the other's cell has a lower number and finds them too."""
         cells, cell = self._cells, strip.cell
         outside = np.flatnonzero((j < cells.starts[cell]) | (j >= stop))
