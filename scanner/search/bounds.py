@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.core.hardware import cpu_has_amx
 from scanner.search.threshold import FloatRows, unit_rows
 
 WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768)
@@ -25,29 +26,48 @@ SAMPLE_ROWS = 4096
 PILOT_ROWS = 1024
 """Other rows than those of the sample where there are enough: on its own rows a rotation looks better than it is."""
 
+GROUP_SPREAD = 4
+"""Two rows at the threshold's distance from a third one differ by up to four times it (in 1 - cosine)."""
+ENTRIES_A_CHECK = 5
+"""Cosines computed for one that a bound does not settle, where those lie together."""
+
 ROUNDING = 1e-5
 """Of an fp32 bound: a dozen times the error of 768 products of unit vectors (2 sqrt(768) 2^-24)."""
 SQUARE_ROUNDING = 4e-6
 """Added to the square of the norm of the rest, which is had as 1 - |prefix|^2 and so loses its last digits."""
 
-SECONDS_A_PRODUCT = {"fp32": 2.0e-11, "bf16": 9.3e-12}
-SECONDS_A_BOUND = 1.0e-10
-SECONDS_A_CHECK = 5e-7
-SECONDS_AN_ENTRY = 1.2e-8
-"""Of one multiplication and addition of a bound; of looking at it; of fetching two rows and computing their cosine; of a cosine
-where all rows of a tile are multiplied. Measured on one core with AVX-512 and bf16 (EPYC of 2022) at tiles of 512 x 2048 and
-d = 512. They only weigh widths against one another."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """Seconds of a product, a bound, a check and an entry as above, by which the pilot weighs widths, and the widths it tries."""
+    """What the pilot weighs widths by, against one another: seconds of one core, or of a device.
+
+    Attributes:
+        product: of one multiplication and addition of a bound.
+        bound: of a bound, whatever its width: storing it and looking at it.
+        check: of fetching two rows and computing their cosine.
+        entry: of a cosine where all rows of a tile are multiplied.
+        widths: those that are tried.
+    """
 
     product: float
-    bound: float = SECONDS_A_BOUND
-    check: float = SECONDS_A_CHECK
-    entry: float = SECONDS_AN_ENTRY
+    bound: float
+    check: float = 5e-7
+    entry: float = 1.2e-8
     widths: tuple[int, ...] = WIDTHS
+
+
+CPU_COSTS = {
+    "fp32": Costs(product=2.0e-11, bound=1.0e-10),
+    "bf16": Costs(product=9.3e-12, bound=1.0e-10),
+    "amx": Costs(product=1.0e-12, bound=3.5e-10),
+}
+"""Measured in tiles of a million bounds, d = 512: on a core with AVX-512-bf16 (EPYC of 2022), and on one with AMX (Xeon of 2023),
+where a product of few numbers takes as long as storing what comes out."""
+
+
+def cpu_costs(precision: str) -> Costs:
+    """Of this machine's CPU in ``fp32`` or ``bf16``."""
+    return CPU_COSTS["amx" if precision == "bf16" and cpu_has_amx() else precision]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,10 +135,14 @@ def fit_rotation(
         return Rotation(axes=axes, width=d if width is None or width > axes.shape[1] else width, candidate_share=0.0)
     z = pilot @ axes
     most = min(d, axes.shape[1] + 1)
-    unlike = pilot @ pilot.T < threshold
+    cosine = pilot @ pilot.T
+    unlike = cosine < threshold
     np.fill_diagonal(unlike, False)
+    # Members of one group that are too far apart lie together in the order of the search, where a tile's rows are multiplied all
+    # at once.
+    lone = cosine < 1 - GROUP_SPREAD * (1 - threshold)
     num_pairs = len(z) * (len(z) - 1)
-    costs = costs or Costs(product=SECONDS_A_PRODUCT[precision])
+    costs = costs or cpu_costs(precision)
     best = (costs.product * d + costs.bound, d, 0.0)
     for k in costs.widths:
         if k >= most or costs.product * k + costs.bound >= best[0]:
@@ -126,8 +150,11 @@ def fit_rotation(
         prefix = z[:, : k - 1]
         rest = _rest(prefix)
         found = prefix @ prefix.T + np.outer(rest, rest)
-        share = np.count_nonzero((found >= threshold - rounding) & unlike) / num_pairs
-        check = min(costs.check * share, costs.entry)
+        unsettled = (found >= threshold - rounding) & unlike
+        share = np.count_nonzero(unsettled) / num_pairs
+        share_lone = np.count_nonzero(unsettled & lone) / num_pairs
+        together = min(costs.check, ENTRIES_A_CHECK * costs.entry)
+        check = min(costs.check * share_lone + together * (share - share_lone), costs.entry)
         best = min(best, (costs.product * k + costs.bound + check, k, share))
     return Rotation(axes=axes, width=best[1], candidate_share=best[2])
 
