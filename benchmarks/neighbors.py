@@ -263,6 +263,7 @@ METHODS: dict[str, Callable[[NDArray[np.float16], int], tuple[Callable[[], Found
     "faiss-flat": faiss_flat,
     "faiss-ivf-1": ivf(1),
     "faiss-ivf-2": ivf(2),
+    "faiss-ivf-3": ivf(3),
     "faiss-ivf-4": ivf(4),
     "faiss-ivf-8": ivf(8),
     "faiss-ivf-few-2": ivf(2, 1.0),

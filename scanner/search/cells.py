@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.search.threshold import load_faiss
-from scanner.search.tiles import as_ordered, in_order
+from scanner.search.tiles import as_ordered, as_sortable, in_order
 
 if TYPE_CHECKING:
     import torch
@@ -34,35 +34,29 @@ MOST_CELLS = 65_536
 GUESTS_A_ROW = 2.0
 """Guests that a row is expected to be, for the number of cells only; the pilot decides."""
 BLOCK_ROWS = 4096
-RARE_ROWS = 10
-"""Rows of the pilot that must miss something for their share to be read off; rarer misses are extrapolated from these."""
+TAIL_SHAPE = -0.15
+"""Of the largest gaps. They are sums of many small parts, about normal, and beyond z standard deviations a normal law looks like
+a Pareto law of shape -1 / z^2 (Fisher and Tippett 1928), here between 2 and 3.5."""
+RARE_ROWS, RARE_SHARE = 10, 0.02
+"""Rows of the pilot that must miss something for their share to be read off; rarer misses are extrapolated from these. Of a
+large pilot that share of the rows: more rows, a steadier tail."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Cells:
-    """Rows in cell order, and who visits whom.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Homes:
+    """Rows in cell order.
 
     Attributes:
         order: int64 (n,), the row at each place; rows of one cell lie together, those that were there before
             first, in ascending order.
         starts: int64 (k + 1,), first place of each cell.
-        guests: int64 (g,), places of the guests, cell by cell, those that were there before first.
-        guest_starts: int64 (k + 1,), first guest of each cell.
-        visits: int32 (g,), cells visited, place by place.
-        visit_starts: int64 (n + 1,), first visit of each place.
         active_starts: int64 (k,), first place in each cell of a row that takes part with all others: those before it only meet
             such rows.
-        active_guests: int64 (k,), where among a cell's guests those begin.
     """
 
     order: NDArray[np.int64]
     starts: NDArray[np.int64]
-    guests: NDArray[np.int64]
-    guest_starts: NDArray[np.int64]
-    visits: NDArray[np.int32]
-    visit_starts: NDArray[np.int64]
     active_starts: NDArray[np.int64]
-    active_guests: NDArray[np.int64]
 
     @property
     def num_cells(self) -> int:
@@ -71,6 +65,25 @@ class Cells:
     def home(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """The own cell of each place."""
         return np.searchsorted(self.starts, places, side="right") - 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cells(Homes):
+    """Rows in cell order, and who visits whom.
+
+    Attributes:
+        guests: int32 (g,), places of the guests, cell by cell, those that were there before first.
+        guest_starts: int64 (k + 1,), first guest of each cell.
+        visits: uint16 (g,), cells visited, place by place in ascending order.
+        visit_starts: int64 (n + 1,), first visit of each place.
+        active_guests: int64 (k,), where among a cell's guests those begin that take part with all others.
+    """
+
+    guests: NDArray[np.int32]
+    guest_starts: NDArray[np.int64]
+    visits: NDArray[np.uint16]
+    visit_starts: NDArray[np.int64]
+    active_guests: NDArray[np.int64]
 
     @property
     def num_comparisons(self) -> int:
@@ -144,9 +157,24 @@ class Scores:
 
         return torch.mm(bounds, self._centres)
 
+    def at(self, bounds: torch.Tensor, cells: NDArray[np.int64]) -> torch.Tensor:
+        """(m,) fp32: the score of each row for one cell of its own, rounded as ``of`` rounds it."""
+        import torch
+
+        centres = self._centres.T[torch.from_numpy(cells)]
+        rounded: torch.Tensor = torch.linalg.vecdot(bounds.float(), centres.float()).to(self._dtype).float()
+        return rounded
+
     def home(self, scores: torch.Tensor) -> NDArray[np.int64]:
         """int64 (m,): the nearest centre, the first of equals."""
-        home: NDArray[np.int64] = as_ordered(scores).argmax(axis=1)
+        plain = as_sortable(scores)
+        home: NDArray[np.int64] = plain.argmax(axis=1)
+        # Negative numbers are not in the order of their bits: where a row has no other, it is looked at again.
+        astray = np.flatnonzero(plain[np.arange(len(home)), home] < 0)
+        if len(astray):
+            import torch
+
+            home[astray] = as_ordered(scores[torch.from_numpy(astray)]).argmax(axis=1)
         return home
 
     def visits(self, scores: torch.Tensor, home: NDArray[np.int64], reach: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -156,117 +184,114 @@ class Scores:
         own = scores[torch.arange(len(home)), torch.from_numpy(home)].float()
         # Rounded to the type of the scores, whose bits are compared. Rounding is monotone, so no score within reach is lost.
         least = (own - reach).to(self._dtype)
-        mask = as_ordered(scores) >= as_ordered(least)[:, None]
+        form = as_sortable if bool((least > 0).all()) else as_ordered
+        mask = form(scores) >= form(least)[:, None]
         mask[np.arange(len(home)), home] = False
         row, cell = np.divmod(np.flatnonzero(mask.reshape(-1)), mask.shape[1])
         return row, cell
 
 
-def gaps(scores: Scores, left: torch.Tensor, right: torch.Tensor) -> NDArray[np.float32]:
-    """float32 (m,): the reach at which each of m pairs of rows is found; 0 where both are at home in one cell.
-
-    A pair is found if either row visits the other's cell, so the smaller of the two gaps counts.
-    """
-    import torch
-
-    out = np.empty(len(left), np.float32)
-    for start in range(0, len(left), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        a, b = scores.of(left[block]), scores.of(right[block])
-        row = torch.arange(len(a))
-        home_a, home_b = (torch.from_numpy(scores.home(s)) for s in (a, b))
-        a, b = a.float(), b.float()
-        out[block] = torch.minimum(a[row, home_a] - a[row, home_b], b[row, home_b] - b[row, home_a]).numpy()
-    return np.maximum(out, 0)
-
-
-def choose_reach(gap: NDArray[np.float32], row: NDArray[np.int64], recall: float) -> float:
+def choose_reach(gap: NDArray[np.float32], weight: NDArray[np.float64], num_rows: int, recall: float) -> float:
     """The smallest reach that finds, in the mean over rows, all but half of what ``recall`` allows to miss.
 
     Half, because a reach that just meets it on the pilot misses it on every second set. Where the pilot has too few rows to see
-    so rare a miss, its largest gaps are continued by an exponential tail (peaks over a threshold, Pickands 1975, with shape 0;
-    gaps are sums of many small parts, whose tails fall faster).
+    so rare a miss, its largest gaps are continued by a generalized Pareto tail (peaks over a threshold, Pickands 1975) of shape
+    ``TAIL_SHAPE`` and of their mean, its standard error added.
 
     Args:
-        gap: float32 (m,), of each pair of the pilot (see ``gaps``).
-        row: int64 (m,), whose neighbour the pair is: a row of many neighbours weighs no more than one of few.
+        gap: float32 (m,), of pairs of the pilot: the reach at which each is found; those of 0 may be left out.
+        weight: (m,), what a pair counts for: 1 / (neighbours of its row x rows), so that a row of many weighs no more than one
+            of few.
+        num_rows: of the pilot that have a neighbour.
         recall: asked for, in (0, 1).
 
     Returns:
         A reach; 0 where no pair was found or none needs any.
     """
-    if not len(gap):
-        return 0.0
-    _, inverse, counts = np.unique(row, return_inverse=True, return_counts=True)
-    weight = 1.0 / (counts[inverse] * len(counts))
     order = np.argsort(-gap, kind="stable")
     gap, weight = gap[order].astype(np.float64), weight[order]
     missed = np.cumsum(weight)  # by a reach just below each gap, from the largest down
     allowed = (1 - recall) / 2 + 1e-9
-    seen = RARE_ROWS / len(counts)
+    if not len(gap) or missed[-1] <= allowed:
+        return 0.0
+    seen = max(RARE_ROWS, RARE_SHARE * num_rows) / num_rows
     if allowed >= seen:
         last = int(np.searchsorted(missed, allowed, side="right"))
         return float(np.nextafter(np.float32(gap[min(last, len(gap) - 1)]), np.float32(np.inf)))
-    start = gap[min(int(np.searchsorted(missed, seen, side="right")), len(gap) - 1)]
+    last = int(np.searchsorted(missed, seen, side="right"))
+    # Where fewer than that miss anything, the tail begins at 0: all other gaps are.
+    start = gap[last] if last < len(gap) else 0.0
     above = gap > start
     share = float(weight[above].sum())
     if share <= allowed:
         return float(start)
     excess = float((weight[above] * (gap[above] - start)).sum()) / share
-    return float(start + excess * math.log(share / allowed))
+    scale = excess * (1 + 1 / math.sqrt(share * num_rows)) * (1 - TAIL_SHAPE)
+    return float(start + scale * ((share / allowed) ** TAIL_SHAPE - 1) / TAIL_SHAPE)
 
 
-def assign(
-    bounds: torch.Tensor,
-    scores: Scores,
-    num_cells: int,
-    *,
-    reach: float,
-    threads: int,
-    is_active: NDArray[np.bool_] | None = None,
-) -> Cells:
-    """Every row's own cell and its visits.
+def find_homes(
+    bounds: torch.Tensor, scores: Scores, num_cells: int, *, threads: int, is_active: NDArray[np.bool_] | None = None
+) -> Homes:
+    """Every row's own cell.
 
     Args:
         bounds: (n, w), in the order of the rows.
         is_active: (n,), rows that are compared with all others; two that are not are not compared. None: all.
     """
     n = len(bounds)
-    home = np.empty(n, np.int32)
+    home = np.empty(n, np.uint16)
 
-    def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    def work(start: int) -> None:
+        home[start : start + BLOCK_ROWS] = scores.home(scores.of(bounds[start : start + BLOCK_ROWS]))
+
+    for _ in in_order(range(0, n, BLOCK_ROWS), work, threads):
+        pass
+    starts = _starts(home, num_cells)
+    if is_active is None:
+        # Of 16 bits numpy sorts digit by digit.
+        return Homes(order=np.argsort(home, kind="stable"), starts=starts, active_starts=starts[:-1])
+    num_old = np.bincount(home[~is_active], minlength=num_cells)
+    return Homes(order=np.lexsort((is_active, home)), starts=starts, active_starts=starts[:-1] + num_old)
+
+
+def find_guests(bounds: torch.Tensor, scores: Scores, homes: Homes, *, reach: float, threads: int) -> Cells:
+    """Every row's visits.
+
+    Args:
+        bounds: (n, w), in cell order.
+    """
+    n, num_cells = len(bounds), homes.num_cells
+
+    def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.uint16]]:
         found = scores.of(bounds[start : start + BLOCK_ROWS])
-        own = scores.home(found)
-        home[start : start + BLOCK_ROWS] = own
-        row, cell = scores.visits(found, own, reach)
-        return row + start, cell.astype(np.int32)
+        row, cell = scores.visits(found, homes.home(np.arange(start, start + len(found))), reach)
+        return np.bincount(row, minlength=len(found)), cell.astype(np.uint16)
 
     found = [visits for _, visits in in_order(range(0, n, BLOCK_ROWS), work, threads)]
-    row = np.concatenate([np.empty(0, np.int64), *(r for r, _ in found)])
-    cell = np.concatenate([np.empty(0, np.int32), *(c for _, c in found)])
+    num_visits = np.concatenate([np.empty(0, np.int64), *(counts for counts, _ in found)])
+    visits = np.concatenate([np.empty(0, np.uint16), *(cells for _, cells in found)])
     del found
-    was_there = np.zeros(n, bool) if is_active is None else ~is_active
-    order = np.lexsort((~was_there, home))
-    place = np.empty(n, np.int64)
-    place[order] = np.arange(n)
-    place_of = place[row]
-    by_place = np.argsort(place_of, kind="stable")
-    visits, visitor = cell[by_place], place_of[by_place]
-    is_old = was_there[order[visitor]]
-    by_cell = np.lexsort((~is_old, visits))
-    starts, guest_starts = _starts(home, num_cells), _starts(visits, num_cells)
+    visitor = np.repeat(np.arange(n, dtype=np.int32), num_visits)
+    guest_starts = _starts(visits, num_cells)
+    is_active = np.arange(n) >= np.repeat(homes.active_starts, np.diff(homes.starts))
+    if is_active.all():
+        by_cell, active_guests = np.argsort(visits, kind="stable"), guest_starts[:-1]
+    else:
+        by_cell = np.lexsort((is_active[visitor], visits))
+        active_guests = guest_starts[:-1] + np.bincount(visits[~is_active[visitor]], minlength=num_cells)
     return Cells(
-        order=order,
-        starts=starts,
+        order=homes.order,
+        starts=homes.starts,
+        active_starts=homes.active_starts,
         guests=visitor[by_cell],
         guest_starts=guest_starts,
         visits=visits,
-        visit_starts=_starts(visitor, n),
-        active_starts=starts[:-1] + np.bincount(home[was_there], minlength=num_cells),
-        active_guests=guest_starts[:-1] + np.bincount(visits[is_old], minlength=num_cells),
+        visit_starts=np.concatenate([[0], np.cumsum(num_visits)]),
+        active_guests=active_guests,
     )
 
 
-def _starts(labels: NDArray[np.int32] | NDArray[np.int64], num_labels: int) -> NDArray[np.int64]:
+def _starts(labels: NDArray[np.uint16], num_labels: int) -> NDArray[np.int64]:
     """int64 (num_labels + 1,): where each label starts once they are sorted."""
     return np.concatenate([[0], np.cumsum(np.bincount(labels, minlength=num_labels))]).astype(np.int64)

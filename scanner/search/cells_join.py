@@ -19,25 +19,18 @@ from scanner.core.errors import ConfigError
 from scanner.core.memory import trim
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
-from scanner.search.cells import Scores, assign, choose_num_cells, choose_reach, fit_centres, gaps, sample_rows
+from scanner.search.cells import Scores, choose_num_cells, find_guests, find_homes, fit_centres, sample_rows
+from scanner.search.pilot import Pilot, Piloting
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
 from scanner.search.strips import Strip, strips_of
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined, rows_at
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger("scanner")
 
-PILOT_ROWS = 1024
-MOST_PILOT_ROWS = 8192
-ENOUGH_ROWS = 200
-"""Rows of the pilot that should have a neighbour; where fewer have, more rows are drawn."""
-PAIRS_A_ROW = 64
-"""Of a row of the pilot, whose gaps are computed."""
-PILOT_AGAINST = 262_144
-"""Rows that the pilot is compared with, at most; of a larger set a sample."""
 TASK_PAIRS, LEAST_TASK_PAIRS = 1 << 22, 1 << 19
 """Comparisons of one task, about: small cells are put together. Fewer where memory is short, for all of them may be pairs."""
 WRITE_ROWS = 131_072
@@ -140,23 +133,32 @@ class CellsJoin:
         room -= 2 * size if is_held else 0
         bounds = self._all_bounds(rotation, is_held=is_held)
         scores, num_cells = self._fit(rotation)
-        reach, num_pilot, num_found = self._pilot(bounds, scores)
-        self._cells = assign(bounds, scores, num_cells, reach=reach, threads=self.threads, is_active=self.is_active)
-        self._in_order = self._bounds_in_order(bounds, is_held=is_held)
+        homes = find_homes(bounds, scores, num_cells, threads=self.threads, is_active=self.is_active)
+        self._in_order = self._bounds_in_order(bounds, homes.order, is_held=is_held)
         del bounds
         trim()
-        self._rows, scratch_bytes = self._put_in_order(room + (size if is_held else 0))
+        self._rows, scratch_bytes = self._put_in_order(homes.order, room + (size if is_held else 0))
         scratch_bytes += 0 if is_held else 2 * size
+        pilot = Pilot(reach=self.reach or 0.0, num_rows=0, num_found=0)
+        if self.reach is None:
+            pilot = Piloting(
+                tiles=self._bounds, bounds=self._in_order, rows=self._rows, homes=homes, scores=scores, seed=self.seed,
+                threads=self.threads,
+            ).run(self.recall)  # fmt: skip
+            self._release()
+        self._cells = find_guests(self._in_order, scores, homes, reach=pilot.reach, threads=self.threads)
+        self._release()
+        trim()
         self.stats = CellsStats(
-            num_cells=num_cells, reach=reach, guests_a_row=len(self._cells.guests) / max(1, n), num_pilot_rows=num_pilot,
-            num_pilot_found=num_found, width=rotation.width, precision=self._bounds.precision,
-            num_total=self._cells.num_comparisons, scratch_bytes=scratch_bytes,
+            num_cells=num_cells, reach=pilot.reach, guests_a_row=len(self._cells.guests) / max(1, n),
+            num_pilot_rows=pilot.num_rows, num_pilot_found=pilot.num_found, width=rotation.width,
+            precision=self._bounds.precision, num_total=self._cells.num_comparisons, scratch_bytes=scratch_bytes,
         )  # fmt: skip
         logger.info(
             "join in cells: %s rows of %d, similarity >= %g, %d cells, each row in %.2f (reach %.4f: recall %g on %d rows with "
             "neighbours of %d), %s bounds of %d numbers, %.1f GiB on disk, %d threads",
-            f"{n:,}", d, self.threshold, num_cells, 1 + self.stats.guests_a_row, reach, self.recall, num_found, num_pilot,
-            self._bounds.precision, rotation.width, scratch_bytes / 2**30, self.threads,
+            f"{n:,}", d, self.threshold, num_cells, 1 + self.stats.guests_a_row, pilot.reach, self.recall, pilot.num_found,
+            pilot.num_rows, self._bounds.precision, rotation.width, scratch_bytes / 2**30, self.threads,
         )  # fmt: skip
 
     def blocks(self, *, on_tile: Callable[[int], None] | None = None) -> Iterator[PairBlock]:
@@ -196,12 +198,10 @@ class CellsJoin:
         for rows in (self.x, *self._mapped):
             release(rows)
 
-    def _bounds_in_order(self, bounds: torch.Tensor, *, is_held: bool) -> torch.Tensor:
-        import torch
-
-        out, order = self._bounds_matrix(bounds.shape[1], is_held=is_held), torch.from_numpy(self._cells.order)
+    def _bounds_in_order(self, bounds: torch.Tensor, order: NDArray[np.int64], *, is_held: bool) -> torch.Tensor:
+        out = self._bounds_matrix(bounds.shape[1], is_held=is_held)
         for start in range(0, len(order), WRITE_ROWS):
-            out[start : start + WRITE_ROWS] = bounds[order[start : start + WRITE_ROWS]]
+            out[start : start + WRITE_ROWS] = rows_at(bounds, order[start : start + WRITE_ROWS])
             self._release()
         return out
 
@@ -229,66 +229,12 @@ class CellsJoin:
         centres = fit_centres(prefix, num_cells, seed=self.seed, threads=self.threads or 1)
         return Scores(centres, self._bounds.dtype), len(centres)
 
-    def _pilot(self, bounds: torch.Tensor, scores: Scores) -> tuple[float, int, int]:
-        """The reach, the rows it was chosen on, and how many of them have a neighbour."""
-        if self.reach is not None:
-            return self.reach, 0, 0
-        n = len(self.x)
-        rng = np.random.default_rng([self.seed, 3])
-        drawn = rng.permutation(n)[:MOST_PILOT_ROWS]
-        others = np.arange(n) if n <= PILOT_AGAINST else np.sort(rng.choice(n, size=PILOT_AGAINST, replace=False))
-        left, right, num_rows, num_found = np.empty(0, np.int64), np.empty(0, np.int64), 0, 0
-        while num_rows < len(drawn) and num_found < ENOUGH_ROWS:
-            rows = drawn[num_rows : num_rows + max(PILOT_ROWS, num_rows)]
-            num_rows += len(rows)
-            i, j = self._neighbours(bounds, rows, others)
-            left, right = np.concatenate([left, i]), np.concatenate([right, j])
-            num_found = len(np.unique(left))
-        import torch
-
-        # Of a row of thousands a few dozen pairs say how far it must reach.
-        order = rng.permutation(len(left))
-        by_row = order[np.argsort(left[order], kind="stable")]
-        nth = np.arange(len(left)) - np.searchsorted(left[by_row], left[by_row])
-        left, right = left[by_row[nth < PAIRS_A_ROW]], right[by_row[nth < PAIRS_A_ROW]]
-        gap = gaps(scores, bounds[torch.from_numpy(left)], bounds[torch.from_numpy(right)])
-        return choose_reach(gap, left, self.recall), num_rows, num_found
-
-    def _neighbours(
-        self, bounds: torch.Tensor, rows: NDArray[np.int64], others: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """All pairs (row, other) at or above the threshold, by the bounds and fp32."""
-        import torch
-
-        reader = GivenRows(self.x, np.arange(len(self.x)), is_exact=self.is_exact)
-        mine = bounds[torch.from_numpy(rows)]
-
-        def work(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            against = others[start : start + tiles.TILE_COLUMNS]
-            columns = bounds[torch.from_numpy(against)]
-            found = []
-            for first in range(0, len(rows), tiles.TILE_ROWS):
-                tile = self._bounds.pairs(
-                    mine[first : first + tiles.TILE_ROWS],
-                    columns,
-                    lambda at, first=first: reader.take(rows[at + first]),  # type: ignore[misc]
-                    lambda at: reader.take(against[at]),
-                )
-                i, j = rows[tile.row + first], against[tile.column]
-                found.append((i[i != j], j[i != j]))
-            empty = np.empty(0, np.int64)
-            return np.concatenate([empty, *(i for i, _ in found)]), np.concatenate([empty, *(j for _, j in found)])
-
-        parts = [part for _, part in in_order(range(0, len(others), tiles.TILE_COLUMNS), work, self.threads or 1)]
-        return np.concatenate([i for i, _ in parts]), np.concatenate([j for _, j in parts])
-
-    def _put_in_order(self, room: int) -> tuple[RowReader, int]:
+    def _put_in_order(self, order: NDArray[np.int64], room: int) -> tuple[RowReader, int]:
         """The rows in cell order: where they are if they are in memory or fit into it, else sorted on disk.
 
         A copy in memory would cost more than it saves: a row is read in a few tiles only.
         """
         n, d = self.x.shape
-        order = self._cells.order
         if not isinstance(self.x, np.memmap) or 2 * n * d <= room:
             return GivenRows(self.x, order, is_exact=self.is_exact), 0
         place = np.empty(n, np.int64)
@@ -327,8 +273,6 @@ class CellsJoin:
 
     def _pairs(self, strip: Strip) -> tuple[list[PairBlock], int]:
         """Pairs by place, and how many were computed in full."""
-        import torch
-
         cells, bounds = self._cells, self._in_order
         stop = int(cells.starts[strip.cell + 1])
         num_own = stop - strip.own
@@ -339,11 +283,11 @@ class CellsJoin:
         for a in range(strip.first, strip.last, tiles.TILE_COLUMNS):
             b = min(a + tiles.TILE_COLUMNS, strip.last)
             first = strip.own + a
-            own, guest = bounds[first : min(strip.own + b, stop)], guests[max(0, a - num_own) : max(0, b - num_own)]
-            places = np.concatenate([np.arange(first, first + len(own)), guest])
+            guest = guests[max(0, a - num_own) : max(0, b - num_own)]
+            places = np.concatenate([np.arange(first, min(strip.own + b, stop)), guest.astype(np.int64)])
             tile = self._bounds.pairs(
                 rows,
-                torch.cat([own, bounds[torch.from_numpy(guest)]]) if len(guest) else own,
+                rows_at(bounds, places) if len(guest) else bounds[places[0] : places[0] + len(places)],
                 lambda at: self._rows.take(at + strip.row),
                 lambda at, places=places: self._rows.take(places[at]),  # type: ignore[misc]
                 offset=first - strip.row,
@@ -370,19 +314,19 @@ class CellsJoin:
         if not len(outside):
             return found
         starts = cells.visit_starts[strip.row : strip.row + strip.num_rows + 1]
-        visited = cells.visits[starts[0] : starts[-1]]
+        # Visits of the strip's rows, in order of row and cell; one of them is looked for.
         visitor = np.repeat(np.arange(strip.num_rows), np.diff(starts))
-        below = visited < cell
-        visits = np.zeros((strip.num_rows, cell), bool)
-        visits[visitor[below], visited[below]] = True
-        found[outside] = visits[i[outside] - strip.row, home]
+        visits = visitor * cells.num_cells + cells.visits[starts[0] : starts[-1]]
+        wanted = (i[outside] - strip.row) * cells.num_cells + home
+        at = np.searchsorted(visits, wanted)
+        found[outside] = visits[np.minimum(at, len(visits) - 1)] == wanted if len(visits) else False
         return found
 
 
 def estimate_memory(n: int, d: int, *, guests_a_row: float = 3.0, threads: int | None = None) -> int:
     """Upper estimate of the least that a join in cells holds beside its rows and bounds, which may lie on disk."""
     threads = threads or os.cpu_count() or 1
-    cells = int(n * (40 + guests_a_row * 50))
+    cells = int(n * (40 + guests_a_row * 20))
     tile = tiles.TILE_ROWS * tiles.TILE_COLUMNS
     worker = 45 * tile + 28 * tiles.CHECK_ROWS * d + 16 * (tiles.TILE_ROWS + tiles.TILE_COLUMNS) * d
     return cells + threads * max(worker, 3 * tiles.BLOCK_BYTES) + (2 * threads + 1) * LEAST_TASK_PAIRS * 20

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined, rows_at
 
 if TYPE_CHECKING:
     import torch
@@ -225,4 +225,4 @@ def _lay_out(
     rows: RowReader = GivenRows(x, order, is_exact=is_exact)
     if 4 * n * d <= budget:
         rows = HeldRows.of(x, order, is_exact=is_exact, threads=threads)
-    return _Side(order=order, bounds=found[torch.from_numpy(order)], rows=rows), pivots
+    return _Side(order=order, bounds=rows_at(found, order), rows=rows), pivots

@@ -194,7 +194,7 @@ class Bounds:
     def _candidates(
         self, rows: torch.Tensor, columns: torch.Tensor, offset: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Places int64 (k,) of the rows that may have a pair, and bool (k, n), in a buffer of this thread, which entries may be one.
+        """Places int64 (k,) of rows that may have a pair, and bool (k, n), in a buffer of this thread: which entries may be one.
 
         The highest bound of each row is had in half the time of comparing all of them, and settles most rows.
         """
@@ -213,7 +213,7 @@ class Bounds:
         return seen, mask
 
     def products(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """Products of two blocks, padded with zeros, in a buffer of this thread. Of bf16 the bits are given: see ``as_sortable``."""
+        """Products of two blocks, padded with zeros, in a buffer of this thread; of bf16 the bits (see ``as_sortable``)."""
         import torch
 
         rows, columns = self._padded(rows, PADDED_ROWS), self._padded(columns, PADDED_COLUMNS)
@@ -240,6 +240,14 @@ class Bounds:
     def _mask(self) -> NDArray[np.bool_]:
         mask: NDArray[np.bool_] = self._state.mask
         return mask
+
+
+def rows_at(bounds: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
+    """(m, w): rows of a tensor at these places. numpy copies whole rows, in a tenth of the time that torch's indexing takes."""
+    import torch
+
+    bits = bounds.view(torch.int16) if bounds.dtype == torch.bfloat16 else bounds
+    return torch.from_numpy(np.take(bits.numpy(), places, axis=0)).view(bounds.dtype)
 
 
 def as_sortable(values: torch.Tensor) -> NDArray[np.float32] | NDArray[np.int16]:
