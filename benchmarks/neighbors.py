@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 Found = Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]
 THRESHOLD = 0.95
 SAMPLED_FROM = 100_000
-"""From so many rows on, a method whose cost is the square is run on a tenth of the rows as queries, and its time multiplied."""
+"""From so many rows on, a method whose cost is the square is run on a tenth of the rows as queries, and its time multiplied; from
+``FEW_FROM`` on it is a hundredth, of every faiss index, whose building is timed as it is."""
+FEW_FROM = 1_000_000
 LARGEST = {50_000: 1_000, 200_000: 4_000, 1_000_000: 5_000}
 
 
@@ -85,14 +87,18 @@ def run_method(args: argparse.Namespace) -> dict[str, Any]:
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
     x: NDArray[np.float16] = np.load(args.rows)
     search, is_sampled = METHODS[args.method](x, threads)
-    before = (time.perf_counter(), time.process_time())
-    lefts, rights = [], []
+    before = built = (time.perf_counter(), time.process_time())
+    lefts, rights = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for left, right in search():
+        if left is BUILT:
+            built = (time.perf_counter(), time.process_time())
+            continue
         lefts.append(left)
         rights.append(right)
-    wall, cpu = time.perf_counter() - before[0], time.process_time() - before[1]
+    factor, num_pairs = (len(x) // num_queries(len(x)) if is_sampled else 1), None
+    now = (time.perf_counter(), time.process_time())
+    wall, cpu = (b - a + factor * (c - b) for a, b, c in zip(before, built, now, strict=True))
     left, right = np.concatenate(lefts), np.concatenate(rights)
-    factor, num_pairs = (10 if is_sampled else 1), None
     if not is_sampled:
         from scanner.search.forest import components
 
@@ -102,7 +108,7 @@ def run_method(args: argparse.Namespace) -> dict[str, Any]:
         np.save(args.rows.with_name(f"{args.method}-{threads}.npy"), components(len(x), left, right))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "wall_s": factor * wall, "cpu_s": factor * cpu, "peak_mib": peak, "num_pairs": num_pairs,
+        "wall_s": wall, "cpu_s": cpu, "peak_mib": peak, "num_pairs": num_pairs,
         "is_extrapolated": is_sampled,
     }  # fmt: skip
 
@@ -162,6 +168,15 @@ def gemm(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], boo
     return search, False
 
 
+BUILT = np.empty(0, np.int64)
+"""What a search yields once its index stands."""
+
+
+def num_queries(n: int) -> int:
+    """Of a method that is run on some of the rows."""
+    return n // (100 if n >= FEW_FROM else 10)
+
+
 def semdedup(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], bool]:
     """k-means, and all pairs within a cell in full (Abbas et al. 2023): sqrt(n) cells, faiss's defaults."""
     import faiss
@@ -205,10 +220,8 @@ def faiss_flat(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found
     def search() -> Found:
         index = faiss.IndexFlatIP(rows.shape[1])
         index.add(rows)
-        if is_sampled:
-            yield from _ranges(index, rows[: len(rows) // 10], 0)
-        else:
-            yield from _ranges(index, rows, 0)
+        yield BUILT, BUILT
+        yield from _ranges(index, rows[: num_queries(len(rows)) if is_sampled else None], 0)
 
     return search, is_sampled
 
@@ -218,7 +231,7 @@ def ivf(num_probes: int, lists_a_root: float = 4.0) -> Callable[[NDArray[np.floa
         import faiss
 
         faiss.omp_set_num_threads(threads)
-        rows = unit(x)
+        rows, is_sampled = unit(x), len(x) >= FEW_FROM
 
         def search() -> Found:
             num_lists = int(lists_a_root * len(rows) ** 0.5)
@@ -227,9 +240,10 @@ def ivf(num_probes: int, lists_a_root: float = 4.0) -> Callable[[NDArray[np.floa
             index.train(rows)
             index.add(rows)
             index.nprobe = num_probes
-            yield from _ranges(index, rows, 0)
+            yield BUILT, BUILT
+            yield from _ranges(index, rows[: num_queries(len(rows)) if is_sampled else None], 0)
 
-        return search, False
+        return search, is_sampled
 
     return make
 
@@ -279,9 +293,11 @@ def unit(x: NDArray[np.float16]) -> NDArray[np.float32]:
 
 
 def score(found: list[dict[str, Any]], work: Path) -> None:
-    """Link recall against the exact join, and ratios to it."""
+    """Link recall against the exact join, and ratios to it; without it ratios to the first."""
     exact = next((run for run in found if run["method"] == "join"), None)
     if exact is None:
+        for run in found:
+            run["times_first_cpu"], run["times_first_wall"] = (run[k] / found[0][k] for k in ("cpu_s", "wall_s"))
         return
     threads = exact["threads"]
     truth, pairs = np.load(work / f"join-{threads}.npy"), np.load(work / f"join-{threads}-pairs.npy")
@@ -297,13 +313,14 @@ def score(found: list[dict[str, Any]], work: Path) -> None:
 
 def table(found: list[dict[str, Any]]) -> str:
     first = found[0]
+    against = next((run for run in found if run["method"] == "join"), first)
     lines = [f"\n{first['background']}, n = {first['n']:,}, {first['threads']} threads"]
     for run in found:
         recall = f"{run['link_recall']:.5f}" if run.get("link_recall") is not None else "-"
         lines.append(
             f"{run['method']:>12}: {run['wall_s']:8.1f} s wall, {run['cpu_s']:8.1f} s CPU, {run['peak_mib']:6.0f} MiB, "
             f"{run['num_pairs'] or 0:>11,} pairs, recall of links {recall}, of pairs {run.get('pair_recall', math.nan):.5f}, "
-            f"precision {run.get('precision', math.nan):.7f}, {run.get('times_join_wall', 1):6.2f} x join (wall)"
+            f"precision {run.get('precision', math.nan):.7f}, {run['wall_s'] / against['wall_s']:6.2f} x {against['method']}"
             f"{', extrapolated' if run['is_extrapolated'] else ''}"
         )
     return "\n".join(lines)

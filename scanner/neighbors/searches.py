@@ -25,9 +25,9 @@ OnTile = Callable[[int], None]
 
 JOIN_ROWS = 250_000
 """Up to so many rows ``auto`` compares all pairs: 200,000 took 20 and 27 s on two cores with bf16 (benchmarks)."""
-PROCESS_BYTES = 1200 << 20
-"""Of a process with torch and faiss loaded, and what their threads keep: 0.7 GB before any work, and so much that a search of a
-million rows whose own share was 1.1 GB peaked at 2.3 (benchmarks/neighbors_memory.py)."""
+PROCESS_BYTES = 900 << 20
+"""Of a process with torch and faiss loaded, and what their threads keep: 0.7 GB before any work. A search of a million rows that
+was given 2 GB peaked at 1.85 (benchmarks/neighbors_memory.py)."""
 LINKS_BYTES = 250 << 20
 """Of pairs that wait to be merged into the forest; assumed, from eight times 20 bytes for each of a million links."""
 BYTES_A_ROW = 160

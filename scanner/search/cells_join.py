@@ -323,7 +323,7 @@ class CellsJoin:
         return found
 
 
-def estimate_memory(n: int, d: int, *, guests_a_row: float = 3.0, threads: int | None = None) -> int:
+def estimate_memory(n: int, d: int, *, guests_a_row: float = 8.0, threads: int | None = None) -> int:
     """Upper estimate of the least that a join in cells holds beside its rows and bounds, which may lie on disk."""
     threads = threads or os.cpu_count() or 1
     cells = int(n * (40 + guests_a_row * 20))
