@@ -175,11 +175,6 @@ class ThresholdJoin:
         return PairBlock(left=i, right=j, similarity=places.similarity), num_candidates
 
 
-def join_pairs(x: FloatRows, threshold: float, *, on_tile: Callable[[int], None] | None = None) -> Iterator[PairBlock]:
-    """Every pair of rows of ``x`` at or above ``threshold``: see :class:`ThresholdJoin`, whose defaults it takes."""
-    return ThresholdJoin(x=x, threshold=threshold).blocks(on_tile=on_tile)
-
-
 def estimate_memory(n: int, d: int, *, m: int = 0, threads: int | None = None, memory_bytes: int = 4 * 2**30) -> int:
     """Upper estimate of the bytes that a join of n rows (and m others) of d numbers holds beside them."""
     threads = threads or os.cpu_count() or 1

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from search.oracle import join_pairs
 
 from scanner.core.config import ComputeConfig, RunConfig, override, resolve
 from scanner.core.schemas import TABLES
@@ -14,7 +15,7 @@ from scanner.lab.planted import open_planted
 from scanner.lab.vectors import PlantedVectors
 from scanner.neighbors.rows import find_copies, read_rows
 from scanner.search.exact import exact_blocks, searched_threshold
-from scanner.search.join import ThresholdJoin, join_pairs
+from scanner.search.join import ThresholdJoin
 
 NUM_IMAGES, SHARD_ROWS, SEED = 1_500, 250, 33_003
 SEARCHED = ("links", "pairs", "candidates", "candidate_shape", "thresholds", "neighbors")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from scanner.search.join import ThresholdJoin
+
 TIE = 1e-6
+
+
+def join_pairs(x, threshold, **options):
+    """Blocks of every pair within ``x``."""
+    return ThresholdJoin(x=x, threshold=threshold).blocks(**options)
 
 
 def planted(n, d, seed=0):

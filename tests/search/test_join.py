@@ -6,13 +6,13 @@ import logging
 
 import numpy as np
 import pytest
-from search.oracle import TIE, check_against_oracle, collect, planted
+from search.oracle import TIE, check_against_oracle, collect, join_pairs, planted
 
 from scanner.core.errors import ConfigError
 from scanner.lab.vectors import PlantedVectors
 from scanner.search import tiles as tiles_module
 from scanner.search.bounds import ROUNDING, fit_rotation
-from scanner.search.join import ThresholdJoin, estimate_memory, join_pairs
+from scanner.search.join import ThresholdJoin, estimate_memory
 from scanner.search.threshold import threshold_pairs, unit_rows
 from scanner.search.tiles import BF16_ROUNDING
 
