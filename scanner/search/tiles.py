@@ -35,8 +35,6 @@ DENSE = 24
 a pair against 12 ns an entry (one AVX-512 core, d = 512)."""
 FEW = 4
 """Where one row in so many may have a pair, only those are looked at."""
-SPARSE = 50
-"""One candidate in so many entries of a tile is few."""
 CHECK_ROWS = 512
 """Pairs computed at once: 2 MiB of rows at d = 512, which stay in a core's cache."""
 BLOCK_BYTES = 1 << 22
@@ -159,28 +157,24 @@ class Bounds:
             offset: of the first column from the first row, where both are of one set: each pair is then seen once, row before
                 column.
         """
-        seen, mask = self._candidates(rows, columns, offset)
+        shift = offset if offset is not None and offset < len(rows) else None
+        seen, mask = self._candidates(rows, columns, shift)
         num_candidates = int(np.count_nonzero(mask))
         if not num_candidates:
             return TilePairs.none()
-        places = None
-        if num_candidates * SPARSE < mask.size:
-            # So few that it is quicker to look at them than at the whole mask twice more.
-            places = _places(seen, mask)
-            some_rows, some_columns = _distinct(places[0], len(rows)), _distinct(places[1], len(columns))
-        else:
-            some_rows, some_columns = seen[mask.any(axis=1)], np.flatnonzero(mask.any(axis=0))
+        some_rows, some_columns = seen[mask.any(axis=1)], np.flatnonzero(mask.any(axis=0))
         if len(some_rows) * len(some_columns) <= DENSE * num_candidates:
             # One product of all rows concerned. What no bound let through is below the threshold here too, but for the mask.
             found = self._full(take_rows(some_rows), take_columns(some_columns), False)
             row, column = np.divmod(np.flatnonzero(found.reshape(-1) >= self.radius), len(some_columns))
             similarity = found[row, column]
             row, column = some_rows[row], some_columns[column]
-            if offset is not None and offset < len(rows):
-                once = column + offset > row
+            if shift is not None:
+                once = column + shift > row
                 row, column, similarity = row[once], column[once], similarity[once]
         else:
-            row, column = places if places is not None else _places(seen, mask)
+            row, column = np.divmod(np.flatnonzero(mask.reshape(-1)), len(columns))
+            row = seen[row]
             left, right = take_rows(some_rows), take_columns(some_columns)
             i, j = _ranks(some_rows, len(rows))[row], _ranks(some_columns, len(columns))[column]
             similarity = np.empty(len(row), np.float32)
@@ -192,7 +186,7 @@ class Bounds:
         return TilePairs(row=row, column=column, similarity=similarity, num_candidates=num_candidates)
 
     def _candidates(
-        self, rows: torch.Tensor, columns: torch.Tensor, offset: int | None
+        self, rows: torch.Tensor, columns: torch.Tensor, shift: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Places int64 (k,) of rows that may have a pair, and bool (k, n), in a buffer of this thread: which entries may be one.
 
@@ -201,15 +195,17 @@ class Bounds:
         products = self.products(rows, columns)
         shown: NDArray[np.float32] | NDArray[np.int16] = products.numpy()[: len(rows), : len(columns)]
         seen = np.flatnonzero(products.amax(dim=1).numpy()[: len(rows)] >= self._cut)
+        if not len(seen):
+            return seen, self._mask[:0].reshape(0, len(columns))
         if len(seen) * FEW < len(rows):
             shown = shown[seen]
         else:
             seen = np.arange(len(rows))
         mask = self._mask[: shown.size].reshape(shown.shape)
         np.greater_equal(shown, self._cut, out=mask)
-        if offset is not None and offset < len(rows):
+        if shift is not None:
             # Places in a tile fit into 16 bits, in which a million of them are compared in a fifth of the time.
-            mask &= np.arange(offset, offset + len(columns), dtype=np.int16) > seen.astype(np.int16)[:, None]
+            mask &= np.arange(shift, shift + len(columns), dtype=np.int16) > seen.astype(np.int16)[:, None]
         return seen, mask
 
     def products(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
@@ -282,19 +278,6 @@ def sortable(value: float, dtype: torch.dtype) -> np.float32 | np.int16:
 
     assert value > 0
     return np.float32(value) if dtype == torch.float32 else np.int16(torch.tensor(value, dtype=dtype).view(torch.int16))
-
-
-def _places(seen: NDArray[np.int64], mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and column of every entry of a mask (k, n) whose rows are ``seen`` (k,)."""
-    i, column = np.divmod(np.flatnonzero(mask.reshape(-1)), mask.shape[1])
-    return seen[i], column
-
-
-def _distinct(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Sorted distinct places below ``size``."""
-    is_there = np.zeros(size, bool)
-    is_there[places] = True
-    return np.flatnonzero(is_there)
 
 
 def _ranks(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
