@@ -113,7 +113,7 @@ class Piloting:
             blocks = range(0, len(others), tiles.TILE_COLUMNS)
             work = lambda at, rows=rows: self._tile(rows, others[at : at + tiles.TILE_COLUMNS])  # noqa: E731
             parts += [part for _, part in in_order(blocks, work, self.threads)]
-            num_found += len(np.unique(np.concatenate([part.row for part in parts])))
+            num_found = len(np.unique(np.concatenate([part.row for part in parts])))
         return _Found.joined(parts), num_rows
 
     def _farthest(self, found: _Found, allowed: float) -> int:
