@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,13 @@ def main() -> None:
             results.append({"rows": args.rows, "background": args.background, **json.loads(done.stdout.splitlines()[-1])})
             print(line(results[-1]), flush=True)
     if args.out:
-        args.out.write_text(json.dumps({"threshold": THRESHOLD, "dim": 512, "results": results}, indent=1) + "\n", "utf-8")
+        about = {"threshold": THRESHOLD, "dim": 512, "cores": os.cpu_count()}
+        if args.search == "cells":
+            # What `scanner plan` reckons with.
+            about["cells_a_row"] = 1 + results[-1]["facts"]["guests_a_row"]
+        if args.out.is_file():
+            results = json.loads(args.out.read_text("utf-8"))["results"] + results
+        args.out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n", "utf-8")
 
 
 def write_rows(path: Path, n: int, background: str) -> None:
@@ -116,7 +123,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--search", choices=("cells", "join"), default="cells")
     parser.add_argument("--scratch")
     parser.add_argument("--audit", action="store_true", help="Compare sampled rows with all others at the end.")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="Results are added to those of this file.")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
