@@ -15,12 +15,28 @@ def components(num_nodes: int, left: NDArray[np.int64], right: NDArray[np.int64]
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    graph = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(num_nodes, num_nodes)).tocsr()
+    nodes, row, column = _linked(num_nodes, left, right)
+    graph = coo_array((np.ones(len(row), dtype=np.int8), (row, column)), shape=(len(nodes), len(nodes))).tocsr()
     num_components, labels = connected_components(graph, directed=False)
     smallest = np.empty(num_components, dtype=np.int64)
     # Of several values assigned to one place the last stays: going backwards, that of the smallest node.
-    smallest[labels[::-1]] = np.arange(num_nodes - 1, -1, -1, dtype=np.int64)
-    return smallest[labels]
+    smallest[labels[::-1]] = nodes[::-1]
+    found = np.arange(num_nodes, dtype=np.int64)
+    found[nodes] = smallest[labels]
+    return found
+
+
+def _linked(
+    num_nodes: int, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """The nodes that have a link, ascending, and the links by their place among them: of a large set most nodes have none."""
+    is_linked = np.zeros(num_nodes, bool)
+    is_linked[left] = True
+    is_linked[right] = True
+    nodes = np.flatnonzero(is_linked)
+    place = np.empty(num_nodes, np.int32)
+    place[nodes] = np.arange(len(nodes), dtype=np.int32)
+    return nodes, place[left], place[right]
 
 
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
@@ -131,14 +147,15 @@ def _maximum_spanning_forest(
     left, right = np.divmod(key[starts], num_nodes)
     similarity = np.maximum.reduceat(similarity[order], starts)
     del key, order
+    nodes, row, column = _linked(num_nodes, left, right)
 
     # The weight of a link is its rank, from 1: no ties, and no 0, which scipy drops from a tree. Links lie in order of
     # (left, right) already, so a stable sort by similarity ranks them by (similarity descending, left, right).
     by_rank = np.argsort(-similarity, kind="stable")
     rank = np.empty(len(by_rank), dtype=np.float64)
     rank[by_rank] = np.arange(1, len(by_rank) + 1)
-    indptr = np.searchsorted(left, np.arange(num_nodes + 1))
-    graph: csr_array[np.float64, tuple[int, int]] = csr_array((rank, right, indptr), shape=(num_nodes, num_nodes))
+    indptr = np.searchsorted(row, np.arange(len(nodes) + 1))
+    graph: csr_array[np.float64, tuple[int, int]] = csr_array((rank, column, indptr), shape=(len(nodes), len(nodes)))
     tree = minimum_spanning_tree(graph, overwrite=True)
     spanning = np.sort(by_rank[tree.data.astype(np.int64) - 1])
     return PairBlock(left=left[spanning], right=right[spanning], similarity=similarity[spanning])
