@@ -24,7 +24,7 @@ from scanner.search.threshold import PairBlock
 OnTile = Callable[[int], None]
 
 JOIN_ROWS = 250_000
-"""Up to so many rows ``auto`` compares all pairs: 200,000 took 20 and 27 s on two cores with bf16 (benchmarks)."""
+"""Up to so many rows ``auto`` compares all pairs: 200,000 take 9 to 27 s on two cores with bf16 (benchmarks)."""
 PROCESS_BYTES = 900 << 20
 """Of a process with torch and faiss loaded, and what their threads keep: 0.7 GB before any work. A search of a million rows that
 was given 2 GB peaked at 1.85 (benchmarks/neighbors_memory.py)."""
