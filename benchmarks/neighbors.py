@@ -50,6 +50,11 @@ def main() -> None:
         print(json.dumps(run_method(args)))
         return
     results: list[dict[str, Any]] = []
+    if args.out and args.out.is_file():
+        earlier = json.loads(args.out.read_text("utf-8"))
+        if earlier["machine"] != machine():
+            raise SystemExit(f"{args.out} holds results of {earlier['machine']}, this is {machine()}: give another file.")
+        results = earlier["results"]
     for background in args.backgrounds:
         for n in args.sizes:
             with tempfile.TemporaryDirectory(prefix="bench-neighbors-") as work:
@@ -64,9 +69,6 @@ def main() -> None:
                     print(table(found), flush=True)
     result = {"threshold": THRESHOLD, "dim": 512, "machine": machine(), "results": results}
     if args.out:
-        if args.out.is_file():
-            earlier = json.loads(args.out.read_text("utf-8"))
-            result["results"] = earlier["results"] + results
         args.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
@@ -307,11 +309,9 @@ def unit(x: NDArray[np.float16]) -> NDArray[np.float32]:
 
 
 def score(found: list[dict[str, Any]], work: Path) -> None:
-    """Link recall against the exact join, and ratios to it; without it ratios to the first."""
+    """Link recall against the exact join, and ratios to it."""
     exact = next((run for run in found if run["method"] == "join"), None)
     if exact is None:
-        for run in found:
-            run["times_first_cpu"], run["times_first_wall"] = (run[k] / found[0][k] for k in ("cpu_s", "wall_s"))
         return
     threads = exact["threads"]
     truth, pairs = np.load(work / f"join-{threads}.npy"), np.load(work / f"join-{threads}-pairs.npy")

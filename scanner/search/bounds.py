@@ -29,7 +29,8 @@ PILOT_ROWS = 1024
 GROUP_SPREAD = 4
 """Two rows at the threshold's distance from a third one differ by up to four times it (in 1 - cosine)."""
 ENTRIES_A_CHECK = 5
-"""Cosines computed for one that a bound does not settle, where those lie together."""
+"""Cosines computed for one that a bound does not settle, where those lie together: from the time of 50,000 planted rows, of which
+2.5 million such pairs took about 0.15 s."""
 
 ROUNDING = 1e-5
 """Of an fp32 bound: a dozen times the error of 768 products of unit vectors (2 sqrt(768) 2^-24)."""
@@ -62,7 +63,7 @@ CPU_COSTS = {
     "amx": Costs(product=1.0e-12, bound=3.5e-10),
 }
 """Measured in tiles of a million bounds, d = 512: on a core with AVX-512-bf16 (EPYC of 2022), and on one with AMX (Xeon of 2023),
-where a product of few numbers takes as long as storing what comes out."""
+where a product of few numbers takes as long as storing what comes out; checks and entries on the first only."""
 
 
 def cpu_costs(precision: str) -> Costs:

@@ -240,6 +240,8 @@ def find_homes(
         is_active: (n,), rows that are compared with all others; two that are not are not compared. None: all.
     """
     n = len(bounds)
+    assert num_cells <= MOST_CELLS, "cells are counted in 16 bits"
+    assert n < 2**31, "places are counted in 32 bits"
     home = np.empty(n, np.uint16)
 
     def work(start: int) -> None:

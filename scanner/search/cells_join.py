@@ -142,7 +142,7 @@ class CellsJoin:
         pilot = Pilot(reach=self.reach or 0.0, num_rows=0, num_found=0)
         if self.reach is None:
             pilot = Piloting(
-                tiles=self._bounds, bounds=self._in_order, rows=self._rows, homes=homes, scores=scores, seed=self.seed,
+                limits=self._bounds, bounds=self._in_order, rows=self._rows, homes=homes, scores=scores, seed=self.seed,
                 threads=self.threads,
             ).run(self.recall)  # fmt: skip
             self._release()

@@ -70,7 +70,7 @@ class Piloting:
     """What a pilot works on.
 
     Attributes:
-        tiles: what is compared, and how.
+        limits: what is compared, and how.
         bounds: (n, w), in cell order.
         rows: in cell order.
         homes: of all rows.
@@ -78,7 +78,7 @@ class Piloting:
         seed: of the samples.
     """
 
-    tiles: Bounds
+    limits: Bounds
     bounds: torch.Tensor
     rows: RowReader
     homes: Homes
@@ -169,7 +169,7 @@ class Piloting:
         parts = []
         for first in range(0, len(rows), tiles.TILE_ROWS):
             block = rows[first : first + tiles.TILE_ROWS]
-            tile = self.tiles.pairs(
+            tile = self.limits.pairs(
                 rows_at(self.bounds, block),
                 columns,
                 lambda at, block=block: self.rows.take(block[at]),  # type: ignore[misc]

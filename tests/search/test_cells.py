@@ -10,7 +10,7 @@ from search.oracle import check_against_oracle, collect, planted
 
 from scanner.core.errors import ConfigError, StoreError
 from scanner.lab.vectors import PlantedVectors
-from scanner.search import cells_join, tiles
+from scanner.search import cells_join, pilot, tiles
 from scanner.search.cells import choose_num_cells, choose_reach
 from scanner.search.cells_join import CellsJoin, estimate_memory
 from scanner.search.join import ThresholdJoin
@@ -62,6 +62,25 @@ def test_the_pilot_meets_the_recall_asked_for(background, recall):
     assert (found <= exact).all()
     assert run.stats.num_pilot_found >= 200
     assert run.stats.num_total < 0.5 * len(x) ** 2 / 2
+
+
+def test_rows_are_drawn_until_enough_have_a_neighbour(monkeypatch):
+    """One in thirty has: after two draws 68 of 2,048, after three more than a hundred."""
+    monkeypatch.setattr(pilot, "MOST_NEAR_ROWS", 0)
+    x = np.random.default_rng(0).standard_normal((12_000, 64)).astype(np.float32)
+    x[6000:6200] = x[:200] * 1.5
+    run = CellsJoin(x=x, threshold=0.95, recall=0.9)
+    assert pilot.ENOUGH_ROWS <= run.stats.num_pilot_found < 200
+    assert run.stats.num_pilot_rows == 4096
+
+
+def test_of_a_giant_group_some_pairs_stand_for_all(monkeypatch):
+    x = PlantedVectors(n=12_000, d=128, largest=2_000, cosines=(0.95, 0.999), seed=5).rows()
+    whole = CellsJoin(x=x, threshold=0.93, recall=0.8, num_cells=200).stats
+    monkeypatch.setattr(pilot, "PAIRS_A_TILE", 200)
+    some = CellsJoin(x=x, threshold=0.93, recall=0.8, num_cells=200).stats
+    assert 0 < some.num_pilot_found <= whole.num_pilot_found
+    assert some.reach == pytest.approx(whole.reach, abs=0.05)
 
 
 def _neighbours(blocks, n):
