@@ -76,11 +76,12 @@ def test_rows_are_drawn_until_enough_have_a_neighbour(monkeypatch):
 
 def test_of_a_giant_group_some_pairs_stand_for_all(monkeypatch):
     x = PlantedVectors(n=12_000, d=128, largest=2_000, cosines=(0.95, 0.999), seed=5).rows()
-    whole = CellsJoin(x=x, threshold=0.93, recall=0.8, num_cells=200).stats
+    whole = CellsJoin(x=x, threshold=0.93, recall=0.99, num_cells=200).stats
     monkeypatch.setattr(pilot, "PAIRS_A_TILE", 200)
-    some = CellsJoin(x=x, threshold=0.93, recall=0.8, num_cells=200).stats
-    assert 0 < some.num_pilot_found <= whole.num_pilot_found
-    assert some.reach == pytest.approx(whole.reach, abs=0.05)
+    some = CellsJoin(x=x, threshold=0.93, recall=0.99, num_cells=200).stats
+    assert some.num_pilot_found < whole.num_pilot_found, "pairs were left out"
+    assert whole.reach > 0.01
+    assert some.reach == pytest.approx(whole.reach, rel=0.5)
 
 
 def _neighbours(blocks, n):
