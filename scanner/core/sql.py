@@ -43,6 +43,8 @@ create or replace macro vec(embedding) as
 create or replace macro host(url) as nullif(
     lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)', 1)), '');
 create or replace macro caption_hash(caption) as (('0x' || sha256(caption)[1:16])::ubigint >> 1)::bigint;
+create or replace macro caption_kind(caption) as
+    2 * least(len(string_split(trim(caption), ' ')) // 3, 10) + regexp_matches(caption, '[0-9]')::integer;
 """
 
 _TYPES: dict[str, type] = {"integer": int, "number": float, "text": str}
@@ -147,7 +149,8 @@ def find_query(name: str) -> Query:
 
 
 def connect(store: Store, *, memory: str = "4GB", threads: int = 0) -> duckdb.DuckDBPyConnection:
-    """An in-memory database with a view for every committed table of the run, and the macros ``vec``, ``host``, ``caption_hash``.
+    """An in-memory database with a view for every committed table of the run, and the macros ``vec``, ``host``,
+    ``caption_hash`` and ``caption_kind`` (words in threes, digits or none).
 
     A committed table without rows is an empty view with its columns; one never committed has no view.
     """

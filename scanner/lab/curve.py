@@ -20,7 +20,8 @@ from scanner.core.progress import Progress
 from scanner.images.distances import NUM_NEIGHBORS, adaptive_ratio, all_l2, nearest_of, unit
 from scanner.lab.shares import Mean, Share
 from scanner.lab.toy_data import ToySet
-from scanner.models.generators import Generator, StableDiffusionGenerator
+from scanner.models.generators import Generator
+from scanner.models.samplers import StableDiffusionGenerator
 
 if TYPE_CHECKING:
     import pyarrow as pa

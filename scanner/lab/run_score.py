@@ -43,10 +43,13 @@ def score_run(store: Store, truth: pa.Table) -> RunScore:
         ConfigError: the truth is of another set.
         StoreError: the run has no table images, groups or prompts yet, or one cannot be read.
     """
+    import pyarrow.compute as pc
+
     groups = store.read("groups", ["image_id", "group_id"])
     images = store.read("images", ["image_id", "key", "caption"])
+    prompts = store.read("prompts", ["prompt", "lane", "risk_rank"])
     return RunScore(
         run=store.url,
         groups=score_groups(images, groups, truth),
-        ranking=score_ranking(store.read("prompts", ["prompt", "risk_rank"]), truth),
+        ranking=score_ranking(prompts.filter(pc.equal(prompts["lane"], "duplicate")), truth),
     )

@@ -24,7 +24,8 @@ from scanner.lab.toy_data import SIDE, ToySet, read_toy_set
 from scanner.lab.toy_manifest import describe_set, read_manifest, round_trip_floor, write_manifest
 from scanner.lab.toy_models import Sizes
 from scanner.lab.toy_tokenizer import NUM_TOKENS, check_tokens, clip_tokenizer, trim_vocabulary
-from scanner.models.generators import StableDiffusionGenerator, load_generator
+from scanner.models.generators import load_generator
+from scanner.models.samplers import StableDiffusionGenerator
 from scanner.models.training import Schedule, batch_rows, train
 from scanner.models.weights import MANIFEST
 

@@ -1,14 +1,20 @@
-"""Published weights by open_clip's tags: from the cache without asking anybody, else from the hub, else a quick error."""
+"""Published weights by open_clip's tags and diffusers' ids: from the cache without asking anybody, else from the hub, else a
+quick error."""
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from scanner.core.errors import EncoderError
+from scanner.core.errors import EncoderError, GeneratorError
 from scanner.models.catalog import pretrained_module
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+"""``org/model``."""
+_PIPELINE_FILES = ["model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors"]
+_NOT_NEEDED = ["safety_checker/*", "*.fp16.*", "*.non_ema.*"]
 _SAFETENSORS, _PICKLE = "open_clip_model.safetensors", "open_clip_pytorch_model.bin"  # open_clip's default file names
 
 # The hub's client asks for each of two file names six times with growing waits: 46 s until it admits that there is no network.
@@ -48,6 +54,37 @@ def fetch_pretrained(name: str, pretrained_cfg: Mapping[str, object]) -> Path:
         f"the weights of {name} are not in the cache and cannot be downloaded: {reason}",
         next_step="Give a file that is here (open_clip:<model>//path/to/weights.safetensors or open_clip:local-dir:FOLDER), "
         "fill the hub's cache (HF_HOME) where there is a network, or take the encoder `small`, which ships with this package.",
+    )
+
+
+def fetch_pipeline(name: str) -> Path:
+    """The local folder of a pipeline of the hub: configs, tokenizer and safetensors, downloaded where the cache has none.
+
+    Raises:
+        GeneratorError: not in the cache and the hub does not answer (within seconds), or the download fails.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    def fetch(*, is_cached: bool) -> Path:
+        folder = huggingface_hub.snapshot_download(
+            name, allow_patterns=_PIPELINE_FILES, ignore_patterns=_NOT_NEEDED, local_files_only=is_cached
+        )
+        return Path(folder)
+
+    try:
+        return fetch(is_cached=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        reason = _why_unreachable(huggingface_hub.hf_hub_url(name, "model_index.json"))
+    if reason is None:
+        try:
+            return fetch(is_cached=False)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+    raise GeneratorError(
+        f"there is no folder {name}, and as a model of the hub it is not in the cache and cannot be downloaded: {reason}",
+        next_step="Give the folder of a pipeline that is here, fill the hub's cache (HF_HOME) where there is a network, or take "
+        "`toy`, which ships with this package.",
     )
 
 

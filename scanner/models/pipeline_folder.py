@@ -33,6 +33,11 @@ PARTS: dict[str, dict[str, tuple[str, ...]]] = {
 Safety checkers and their feature extractors are neither loaded nor asked for.
 """
 WEIGHTED = ("unet", "vae", "text_encoder")
+SAMPLERS = {
+    "ddim": "DDIMScheduler", "dpmsolver++": "DPMSolverMultistepScheduler", "euler": "EulerDiscreteScheduler",
+    "heun": "HeunDiscreteScheduler", "pndm": "PNDMScheduler",
+}  # fmt: skip
+"""Samplers that add no noise on the way, so that an image is a function of its prompt and its seed; by diffusers' classes."""
 _PICKLED = ("*.bin", "*.ckpt", "*.pt", "*.pth")
 _HELP = "Give the folder of a StableDiffusionPipeline or DDPMPipeline as diffusers saves it, with safetensors."
 
@@ -128,20 +133,23 @@ class PipelineFolder:
         """
         return self._load("tokenizer")
 
-    def ddim(self, **changes: Any) -> Any:
-        """A DDIM scheduler with the noise schedule of the pipeline's own scheduler.
+    def sampler(self, name: str, **changes: Any) -> Any:
+        """A scheduler of that kind with the noise schedule of the pipeline's own.
 
         Args:
+            name: one of ``SAMPLERS``.
             changes: for what that scheduler's config leaves open.
 
         Raises:
-            GeneratorError: it has none.
+            GeneratorError: no such sampler, or the pipeline has no scheduler.
         """
-        from diffusers import DDIMScheduler
+        import diffusers
 
+        if name not in SAMPLERS:
+            raise GeneratorError(f"there is no sampler {name!r} here", next_step=nearest(name, list(SAMPLERS)))
         config = self._load("scheduler")
         missing = {key: value for key, value in changes.items() if key not in config}
-        return DDIMScheduler.from_config(config, **missing)  # type: ignore[no-untyped-call]
+        return getattr(diffusers, SAMPLERS[name]).from_config(config, **missing)
 
     def _load(self, part: str, **options: Any) -> Any:
         """The part by its own class; its config alone for the scheduler."""

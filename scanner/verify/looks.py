@@ -13,14 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.config import RunConfig
-from scanner.core.errors import ScannerError
 from scanner.images.align import LOOK
 from scanner.images.prepare import ImageLimits, ImagePreparer
 from scanner.sources.base import Source
-from scanner.verify.members import FileRef
-
-MAX_CHANGED_BITS = 10
-"""Of a perceptual hash, that may differ from what the scan saw: another version of a decoder, not another picture."""
+from scanner.sources.originals import FileRef, Originals
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -42,11 +38,19 @@ class Reader:
     """Reads and decodes; its workers start when the first file is to be decoded. A context manager."""
 
     def __init__(self, sources: Mapping[str, Source], config: RunConfig) -> None:
-        self.sources, self.config = sources, config
-        self.num_read = self.num_failed = 0
-        self.last_failure = ""
+        self.config = config
+        self.num_read = 0
+        self._originals = Originals(sources)
         self._stack = ExitStack()
         self._preparer: ImagePreparer | None = None
+
+    @property
+    def num_failed(self) -> int:
+        return self._originals.num_failed
+
+    @property
+    def last_failure(self) -> str:
+        return self._originals.last_failure
 
     def __enter__(self) -> Self:
         return self
@@ -69,37 +73,19 @@ class Reader:
 
         def originals() -> Iterator[tuple[int, bytes]]:
             for i in order:
-                data = self._read(files[i])
+                data = self._originals.read(files[i])
                 if data is not None:
                     yield i, data
 
         for i, facts, look in self._get_preparer().prepare(originals()):
             if look is None:
-                self._failed(facts.error_message or facts.status)
-            elif not _is_as_scanned(files[i], facts.sha256, facts.phash):
-                self._failed("the source has changed since the scan")
+                self._originals.failed(facts.error_message or facts.status)
+            elif not files[i].is_as_scanned(facts.sha256, facts.phash):
+                self._originals.failed("the source has changed since the scan")
             else:
                 found.pixels[i], found.is_read[i], found.pixel_digest[i] = look, True, facts.pixel_digest
                 self.num_read += 1
         return found
-
-    def _read(self, file: FileRef) -> bytes | None:
-        source = self.sources.get(file.dataset)
-        if source is None or source.embedding_dim is not None:
-            self._failed(f"source {file.dataset} has no images")
-            return None
-        try:
-            return source.read(file.ref)
-        except ScannerError as error:
-            self._failed(error.message)
-        except Exception as error:
-            # Any filesystem may stand behind a source, and each has its own errors; one file is not worth the stage.
-            self._failed(f"{type(error).__name__}: {error}")
-        return None
-
-    def _failed(self, reason: str) -> None:
-        self.num_failed += 1
-        self.last_failure = reason
 
     def _get_preparer(self) -> ImagePreparer:
         if self._preparer is None:
@@ -111,10 +97,3 @@ class Reader:
             count = os.cpu_count() or 1 if workers == "auto" else workers
             self._preparer = self._stack.enter_context(ImagePreparer(LOOK, limits, workers=count, has_pixel_digest=True))
         return self._preparer
-
-
-def _is_as_scanned(file: FileRef, sha256: bytes | None, phash: int | None) -> bool:
-    """By the digest; where the scan took down another file's (as published, before resizing), by the perceptual hash."""
-    if file.sha256 is not None and file.sha256 == sha256:
-        return True
-    return file.phash is None or phash is None or (file.phash ^ phash).bit_count() <= MAX_CHANGED_BITS

@@ -9,26 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.ids import row_of
 from scanner.core.sql import connect, fetch_blocks, find_query
 from scanner.core.store import Store
-from scanner.sources.base import ImageRef
+from scanner.sources.originals import FileRef
 
 BATCH_ROWS = 16_384
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileRef:
-    """One of the different files of a group, at the place of its first image, as the scan saw it."""
-
-    image_id: int
-    dataset: str
-    ref: ImageRef
-    sha256: bytes | None
-    phash: int | None
-    is_blank: bool
-    aspect: float = 1.0
-    """Width over height."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,18 +88,7 @@ def make_group(rows: list[dict[str, Any]]) -> CandidateGroup:
         similarity=np.array([row["similarity_to_representative"] for row in rows], np.float32),
         is_blank=np.array([bool(row["is_blank"]) for row in rows]),
         file=np.array([place[key] for key in keys], np.int64),
-        files=[_file(rows[first_of[key]]) for key in order],
+        files=[FileRef.of_row(rows[first_of[key]]) for key in order],
         captions=[row["caption"] for row in rows],
         representative=representative,
     )
-
-
-def _file(row: dict[str, Any]) -> FileRef:
-    ref = ImageRef(
-        shard_url=row["shard"], row=row_of(row["image_id"]), key=row["key"], byte_offset=row["byte_offset"],
-        num_bytes=row["num_bytes"],
-    )  # fmt: skip
-    return FileRef(
-        image_id=row["image_id"], dataset=row["dataset"], ref=ref, sha256=row["sha256"], phash=row["phash"],
-        is_blank=bool(row["is_blank"]), aspect=(row["width"] or 1) / (row["height"] or 1),
-    )  # fmt: skip

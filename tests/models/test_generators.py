@@ -11,6 +11,7 @@ import torch
 
 from scanner.core.errors import GeneratorError
 from scanner.models.generators import load_generator
+from scanner.models.pipeline_folder import SAMPLERS
 
 SD_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -113,6 +114,71 @@ def test_images_are_those_of_the_stable_diffusion_pipeline(stable, guidance, ste
     assert _most(images, (expected * 255).round().astype(np.uint8)) <= 1
 
 
+@pytest.mark.parametrize("name", ["dpmsolver++", "euler", "heun", "pndm"])
+def test_samplers_are_those_of_diffusers(stable, name):
+    import diffusers
+
+    generator = load_generator(stable, device="cpu", scheduler=name)
+    assert generator.scheduler == name
+    images = _generate(generator, ["a red cat", "two"], [3, 4], steps=5)
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(stable, torch_dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = getattr(diffusers, SAMPLERS[name]).from_config(pipeline.scheduler.config)
+    noise = torch.stack([torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (3, 4)])
+    asked = {"num_inference_steps": 5, "guidance_scale": 5.0, "output_type": "np"}
+    expected = pipeline(["a red cat", "two"], latents=noise, **asked).images
+    assert _most(images, (expected * 255).round().astype(np.uint8)) <= 1
+    passes = generator.num_forward_passes(num_inference_steps=5, guidance_scale=5.0)
+    calls: list[int] = []
+    hook = generator._unet.register_forward_hook(lambda *_: calls.append(1))
+    _generate(generator, ["two"], [4], steps=5)
+    hook.remove()
+    assert passes == 2 * len(calls)
+    # A sampler keeps a history, which must not pass from one batch to the next.
+    assert np.array_equal(images, _generate(generator, ["a red cat", "two"], [3, 4], steps=5))
+
+
+def test_an_unknown_sampler_names_the_nearest(stable):
+    with pytest.raises(GeneratorError, match="euler"):
+        load_generator(stable, device="cpu", scheduler="eulr")
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_the_first_step_is_what_the_network_says_of_pure_noise(copy, prediction):
+    """Against the UNet asked directly, and against a step of diffusers' own scheduler to the clean sample."""
+    _edit_json(copy / "scheduler" / "scheduler_config.json", prediction_type=prediction)
+    generator = load_generator(copy, device="cpu", batch_size=3)
+    prompts, seeds, guidance = ["a red cat", "two"], [3, 4], 5.0
+    found = generator.first_step(prompts, seeds, num_inference_steps=4, guidance_scale=guidance)
+    assert found.noise_magnitude.shape == found.denoising_confidence.shape == (2, 2)
+    assert (found.num_prompt_passes, found.num_shared_passes) == (2, 2)
+
+    schedule = generator._schedule
+    schedule.set_timesteps(4)
+    t = schedule.timesteps[0]
+    for row, prompt in enumerate(prompts):
+        for column, seed in enumerate(seeds):
+            noise = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed))[None]
+            with torch.inference_mode():
+                said = [
+                    generator._unet(noise, t, encoder_hidden_states=generator.embed(text)[None]).sample for text in ("", prompt)
+                ]
+            # What the scheduler takes for the noise: its clean sample and the noise make up what it was given.
+            kept = schedule.alphas_cumprod[int(t)].sqrt()
+            eps = [(noise - kept * schedule.step(one, t, noise).pred_original_sample) / (1 - kept**2).sqrt() for one in said]
+            shift = eps[1] - eps[0]
+            assert found.noise_magnitude[row, column] == pytest.approx(float(shift.norm()), rel=1e-4)
+            guided = eps[0] + guidance * shift
+            assert found.denoising_confidence[row, column] == pytest.approx(float(guided.square().mean()), rel=1e-4)
+
+
+def test_a_hub_id_that_cannot_be_had_says_so_within_seconds(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(GeneratorError, match="HF_HUB_OFFLINE"):
+        load_generator("nobody/no-such-model")
+
+
 def test_images_are_those_of_the_ddim_pipeline(pixels):
     from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
@@ -174,7 +240,7 @@ def test_text_encoders_of_older_transformers_load(stable, copy):
 
 
 def test_prompts_are_encoded_once_and_truncation_is_told(stable, monkeypatch):
-    monkeypatch.setattr("scanner.models.generators.MAX_CACHED_PROMPTS", 3)
+    monkeypatch.setattr("scanner.models.samplers.MAX_CACHED_PROMPTS", 3)
     generator = load_generator(stable, device="cpu")
     first = generator.embed("cat")
     assert generator.embed("cat") is first

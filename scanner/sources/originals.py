@@ -1,0 +1,88 @@
+"""Images of a scanned set read again, one by one, from wherever they came. What cannot be read is counted, never raised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scanner.core.errors import ScannerError
+from scanner.core.ids import row_of
+from scanner.sources.base import ImageRef, Source
+
+MAX_CHANGED_BITS = 10
+"""Of a perceptual hash, that may differ from what the scan saw: another version of a decoder, not another picture."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRef:
+    """The file of an image, as the scan saw it."""
+
+    image_id: int
+    dataset: str
+    ref: ImageRef
+    sha256: bytes | None
+    phash: int | None
+    is_blank: bool = False
+    aspect: float = 1.0
+    """Width over height."""
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, object]) -> FileRef:
+        """From a row of ``images`` with ``shard``, the url of its shard: image_id, dataset, shard, key, byte_offset, num_bytes,
+        sha256, phash, is_blank, width and height."""
+        values: dict[str, object] = dict(row)
+        image_id = int(str(values["image_id"]))
+        ref = ImageRef(
+            shard_url=str(values["shard"]), row=row_of(image_id), key=str(values["key"]),
+            byte_offset=_number(values["byte_offset"]), num_bytes=_number(values["num_bytes"]),
+        )  # fmt: skip
+        sha256 = values["sha256"]
+        return cls(
+            image_id=image_id, dataset=str(values["dataset"]), ref=ref, sha256=sha256 if isinstance(sha256, bytes) else None,
+            phash=_number(values["phash"]), is_blank=bool(values["is_blank"]),
+            aspect=(_number(values["width"]) or 1) / (_number(values["height"]) or 1),
+        )  # fmt: skip
+
+    def is_as_scanned(self, sha256: bytes | None, phash: int | None) -> bool:
+        """By the digest; where the scan took down another file's (as published, before resizing), by the perceptual hash."""
+        if self.sha256 is not None and self.sha256 == sha256:
+            return True
+        return self.phash is None or phash is None or (self.phash ^ phash).bit_count() <= MAX_CHANGED_BITS
+
+
+class Originals:
+    """Reads files of the sources that are at hand.
+
+    Attributes:
+        num_failed: files that could not be had, by whoever called ``failed``.
+        last_failure: why the last one could not.
+    """
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        self.sources = sources
+        self.num_failed = 0
+        self.last_failure = ""
+
+    def read(self, file: FileRef) -> bytes | None:
+        """The bytes; None, counted, where they cannot be had."""
+        source = self.sources.get(file.dataset)
+        if source is None or source.embedding_dim is not None:
+            self.failed(f"source {file.dataset} has no images")
+            return None
+        try:
+            return source.read(file.ref)
+        except ScannerError as error:
+            self.failed(error.message)
+        except Exception as error:
+            # Any filesystem may stand behind a source, and each has its own errors; one file is not worth the stage.
+            self.failed(f"{type(error).__name__}: {error}")
+        return None
+
+    def failed(self, reason: str) -> None:
+        """Counts a file that could not be used."""
+        self.num_failed += 1
+        self.last_failure = reason
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,3 @@
+from fake_generator import scanned
+
+__all__ = ["scanned"]
