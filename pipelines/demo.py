@@ -1,4 +1,4 @@
-"""The demo: a set with planted duplicates, scanned and scored, and what models that were trained on it emit of it."""
+"""The demo: a set with planted duplicates, scanned and scored, and what models that were trained on it give back of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from scanner.core.config import load_config, override
+from scanner.core.config import load_config, override, resolve
 from scanner.core.progress import Progress
 from scanner.core.store import Store
+from scanner.extract.figures import Figures, figures_of
+from scanner.extract.stage import ExtractResult
 from scanner.lab.curves import Curves, measure_shipped
 from scanner.lab.planted import make_planted
 from scanner.lab.run_score import RunScore, score_run
+from scanner.pipelines.extract import extract
 from scanner.pipelines.scan import scan
 from scanner.pipelines.summary import ScanSummary
 
@@ -22,11 +25,16 @@ COPIED_SHARE = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What the scan said, how right it was, and what the models emit; None where none was trained on this set."""
+    """What the scan said, how right it was, what the models emit and what extraction got out of one of them.
+
+    The latter are None where no model was trained on this set.
+    """
 
     summary: ScanSummary
     score: RunScore
     curves: Curves | None
+    extraction: ExtractResult | None
+    figures: Figures | None
 
 
 def demo(out: Path, *, num_images: int, seed: int, progress: Progress) -> DemoResult:
@@ -51,4 +59,8 @@ def demo(out: Path, *, num_images: int, seed: int, progress: Progress) -> DemoRe
     # 4. Do duplicates matter? The captions of the set, given to a model that was trained on all of it, and to one that saw each
     #    picture once.
     curves = measure_shipped(out / "data", out / "curve", progress=progress)
-    return DemoResult(summary=summary, score=score, curves=curves)
+
+    # 5. The attack itself, which knows the run and the model and nothing of what was planted.
+    result = extract(store, resolve(config), progress) if curves else None
+    figures = figures_of(store, result.model_id) if result else None
+    return DemoResult(summary=summary, score=score, curves=curves, extraction=result, figures=figures)

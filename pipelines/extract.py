@@ -21,6 +21,7 @@ from scanner.models.loading import load_encoder
 from scanner.models.samplers import StableDiffusionGenerator
 from scanner.pipelines.scan import open_sources
 from scanner.pipelines.summary import versions
+from scanner.report import stage as report
 from scanner.risk import stage as risk
 
 MODELS_FILE = "models.yaml"
@@ -77,7 +78,11 @@ def extract(store: Store, config: RunConfig, progress: Progress) -> ExtractResul
         write_model(store, generator, config)
 
         # 4. Scores, limits, generations, verdicts.
-        return stage.run(store, config, sources, generator, encoder, progress)
+        result = stage.run(store, config, sources, generator, encoder, progress)
+
+        # 5. The report again, with what came out.
+        report.run(store, config, sources, progress)
+    return result
 
 
 def write_model(store: Store, generator: PromptedGenerator, config: RunConfig) -> None:

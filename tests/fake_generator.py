@@ -13,12 +13,15 @@ from PIL import Image
 from scanner.core.config import RunConfig, override
 from scanner.core.progress import Progress
 from scanner.core.store import Store
+from scanner.extract import stage
+from scanner.models.pixels import PixelsEncoder
 from scanner.models.samplers import FirstStep
-from scanner.pipelines.scan import scan
+from scanner.pipelines.scan import open_sources, scan
 
 SIDE = 32
 NUM_LONE = 60
 MEMORIZED, OTHER = "a memorized picture", "a picture of another caption"
+QUIET = Progress(quiet=True)
 TEMPLATE = [f"mug with print {i}" for i in range(6)]
 
 
@@ -48,7 +51,7 @@ def scanned(tmp_path_factory) -> Path:
         members += sample(f"x{i}", encoded(square(100 + i)), f"thing number {i}")
     write_tar(folder / "00000.tar", members)
     out = folder / "run"
-    scan(Store(str(out)), base_config(folder), Progress(quiet=True))
+    scan(Store(str(out)), base_config(folder), QUIET)
     return out
 
 
@@ -116,3 +119,18 @@ class FakeModel:
 
     def round_trip(self, images):
         return images
+
+
+def settings(scanned: Path, **changes: object) -> RunConfig:
+    return override(base_config(scanned.parent), changes)
+
+
+def extract(run_dir: Path, config: RunConfig, model: FakeModel):
+    return stage.run(Store(str(run_dir)), config, open_sources(config), model, PixelsEncoder(), QUIET)
+
+
+def strong() -> FakeModel:
+    """Remembers one picture for its caption, another for a caption of neither, and the ground of a template."""
+    memory = {MEMORIZED: (square(1), 1.0), "thing number 5": (square(2), 0.9)}
+    memory |= {caption: (template_member(99), 1.0) for caption in TEMPLATE[:3]}
+    return FakeModel(memory)

@@ -37,4 +37,8 @@ def demo(out: str, num_images: int, seed: int, quiet: bool) -> None:
     if result.curves:
         click.echo("Given the captions, models emit the very training picture in so many generations (held out: any of them):")
         click.echo("\n".join(comparison_lines(result.curves.prompted)))
+    if result.extraction and result.figures:
+        click.echo("Extraction, which knows the scan and the model and nothing of what was planted:")
+        click.echo("\n".join([*result.extraction.lines(), *result.figures.lines()]))
+        click.echo(f"Evidence: {out}/run/evidence; scanner query {out}/run extraction/verdicts")
     click.echo(f"Next: scanner query {out}/run risk/top_captions; open {out}/run/report.html in a browser.")

@@ -83,7 +83,12 @@ def extract(
     config = override(_config(store, config_path), {key: value for key, value in flags.items() if value is not None})
     result = extract_pipeline(store, config, Progress(quiet=quiet))
     if not quiet:
+        from scanner.extract.figures import figures_of
+
         click.echo("\n".join(result.lines()))
+        click.echo("\n".join(figures_of(store, result.model_id).lines()))
+        evidence = f"{run_url}/evidence/{result.model_id[:16]}"
+        click.echo(f"Next: scanner query {run_url} extraction/verdicts; evidence lies in {evidence}.")
 
 
 def _config(store: Store, path: str | None) -> RunConfig:

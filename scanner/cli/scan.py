@@ -205,8 +205,9 @@ def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> No
 
 @click.command()
 @click.argument("run_url", metavar="RUN")
+@click.option("--redact", is_flag=True, help="No originals, and blurs of what models gave back: a page that can be shared.")
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing.")
-def report(run_url: str, quiet: bool) -> None:
+def report(run_url: str, redact: bool, quiet: bool) -> None:
     """Make the HTML report of a run again, from its tables and a few originals.
 
     \b
@@ -222,6 +223,6 @@ def report(run_url: str, quiet: bool) -> None:
     config = check_config(store.read_run()["config"], where=f"{run_url}/run.yaml")
     progress = Progress(quiet=quiet)
     with lock(store):
-        result = stage.run(store, config, reachable_sources(config, progress), progress)
+        result = stage.run(store, config, reachable_sources(config, progress), progress, is_redacted=redact)
     if not quiet:
         click.echo(f"Report: {result.path} ({result.num_bytes / 2**20:.1f} MiB)", file=sys.stdout)

@@ -19,6 +19,7 @@ from scanner.core.errors import StoreError
 from scanner.core.progress import Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Store
+from scanner.extract.evidence import write_evidence
 from scanner.extract.library import Library
 from scanner.extract.match import Matcher
 from scanner.extract.prefilter import PromptScores, escalation_limit, score_prompts
@@ -37,7 +38,7 @@ from scanner.extract.records import (
 from scanner.extract.sequential import make_plan
 from scanner.extract.settled import record_of, rejected_record
 from scanner.extract.trials import BudgetSpent, Prober, Purse, Trial
-from scanner.extract.verdicts import Limits
+from scanner.extract.verdicts import FOUND, Limits
 from scanner.models.encoders import Encoder
 from scanner.models.generators import PromptedGenerator
 from scanner.sources.base import Source
@@ -176,6 +177,8 @@ class _Extraction:
                         trial, self.store, self.settings, prober.limits, group_id=library.group_id,
                         is_escalated=score_of[trial.prompt.prompt_id] > escalation,
                     )  # fmt: skip
+                    if record.extraction["verdict"] in FOUND:
+                        write_evidence(trial, record, self.store, self.settings, prober.limits, library)
                     self.journal.write(record)
                     records[trial.prompt.prompt_id] = record
                     bar.advance()

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.progress import Progress
+from scanner.core.shares import Mean, Share
 from scanner.images.distances import NUM_NEIGHBORS, adaptive_ratio, all_l2, nearest_of, unit
-from scanner.lab.shares import Mean, Share
 from scanner.lab.toy_data import ToySet
 from scanner.models.generators import Generator
 from scanner.models.samplers import StableDiffusionGenerator

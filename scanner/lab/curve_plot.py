@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
+from scanner.core.shares import Share
 from scanner.lab.curve import Curve
 from scanner.lab.curve_unconditional import UnconditionalCurve
-from scanner.lab.shares import Share
 
 WIDTH, HEIGHT = 640, 380
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 56, 58

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scanner.core.progress import Progress
+from scanner.core.shares import Share
 from scanner.lab.curve import Reference
-from scanner.lab.shares import Share
 from scanner.lab.toy_data import ToySet
 from scanner.models.generators import Generator
 

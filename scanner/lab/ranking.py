@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.lab.shares import Share, json_number
+from scanner.core.shares import Share, json_number
 from scanner.lab.truth_rows import NO_PICTURE_KINDS, typed
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.lab.shares import Mean as Mean
-from scanner.lab.shares import Share as Share
-from scanner.lab.shares import json_number
+from scanner.core.shares import Mean as Mean
+from scanner.core.shares import Share as Share
+from scanner.core.shares import json_number
 from scanner.lab.truth_rows import NO_PICTURE_KINDS, TruthRows, dense, join_truth
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from scanner.core.config import PriorConfig
 from scanner.report import sections
 from scanner.report.content import Content
 from scanner.report.duplicates import duplicates
+from scanner.report.extractions import Extractions, extractions
 from scanner.report.gallery import Gallery
 from scanner.report.markup import Html, element, foreign, join, plain
 from scanner.report.settings import redacted, settings
@@ -71,8 +72,8 @@ class _Section(NamedTuple):
     content: Html
 
 
-def render(content: Content, thumbnails: Mapping[int, Thumbnail], facts: PageFacts) -> Html:
-    """The whole document."""
+def render(content: Content, thumbnails: Mapping[int, Thumbnail], facts: PageFacts, extracted: Extractions | None = None) -> Html:
+    """The whole document; ``extracted`` where a model was asked for what it remembers."""
     num_ranked = content.overview.num_groups - content.overview.num_blank_groups
     gallery = Gallery(thumbnails=thumbnails, prior=facts.prior, num_ranked=num_ranked)
     parts = [
@@ -80,6 +81,8 @@ def render(content: Content, thumbnails: Mapping[int, Thumbnail], facts: PageFac
         _Section("duplicates", "Duplicates", duplicates(content.histogram, content.sweep, facts.threshold)),
         _Section("groups", "Groups by risk", _ranked(content, gallery)),
     ]
+    if extracted is not None:
+        parts.insert(1, _Section("extractions", "What models gave back", extractions(extracted)))
     if content.blank_groups:
         parts.append(_Section("blank", "Blank groups", _blank(content, gallery)))
     parts += [

@@ -13,6 +13,7 @@ from scanner.core.config import RunConfig
 from scanner.core.progress import Progress
 from scanner.core.store import RUN_FILE, Store
 from scanner.report.content import Content, read_content
+from scanner.report.extractions import read_extractions
 from scanner.report.numbers import count, counted
 from scanner.report.page import PageFacts, render
 from scanner.report.sections import broken_warning
@@ -20,6 +21,7 @@ from scanner.report.thumbnails import Thumbnail, make_thumbnails
 from scanner.sources.base import Source
 
 REPORT_FILE = "report.html"
+REDACTED = "redacted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,10 +36,13 @@ class ReportResult:
     seconds: float
 
 
-def run(store: Store, config: RunConfig, sources: dict[str, Source], progress: Progress) -> ReportResult:
+def run(
+    store: Store, config: RunConfig, sources: dict[str, Source], progress: Progress, *, is_redacted: bool = False
+) -> ReportResult:
     """Writes ``report.html`` into the run.
 
-    ``sources`` are those at hand, by dataset: images of another have a box with the reason in place of a picture.
+    ``sources`` are those at hand, by dataset: images of another have a box with the reason in place of a picture. Redacted, the
+    page can be shown to people who must not see the set: no originals, and blurs of what models gave back.
 
     Raises:
         QueryError: the scan has not come to its end.
@@ -48,7 +53,10 @@ def run(store: Store, config: RunConfig, sources: dict[str, Source], progress: P
     workers = os.cpu_count() or 1 if config.compute.workers == "auto" else config.compute.workers
     with progress.bar("report", total=len(members), unit="thumbnails") as bar:
         thumbnails = make_thumbnails(members, sources, config.images, workers=workers, bar=bar)
-    page = render(content, thumbnails, _facts(store, config, content, thumbnails))
+    if is_redacted:
+        thumbnails = {image_id: Thumbnail(reason=REDACTED) for image_id in thumbnails}
+    extracted = read_extractions(store, is_redacted=is_redacted)
+    page = render(content, thumbnails, _facts(store, config, content, thumbnails), extracted)
     # A lone surrogate has no bytes in UTF-8, and one in a name must not cost the report.
     data = page.encode("utf-8", "replace")
     store.put(data, REPORT_FILE)
@@ -91,7 +99,7 @@ def _warnings(store: Store, content: Content, thumbnails: Mapping[int, Thumbnail
     pairs = store.manifest("pairs")
     if pairs and pairs.metadata.get("is_truncated"):
         found.append("Table pairs holds fewer pairs than there are (neighbors.max_pairs); counts and groups are not affected.")
-    missing = [thumbnail for thumbnail in thumbnails.values() if not thumbnail.data_uri]
+    missing = [t for t in thumbnails.values() if not t.data_uri and t.reason != REDACTED]
     if missing:
         reasons = sorted({thumbnail.reason for thumbnail in missing})
         found.append(

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_generator import MEMORIZED, OTHER, TEMPLATE, FakeModel, base_config, square, template_member
+from fake_generator import MEMORIZED, OTHER, QUIET, TEMPLATE, FakeModel, extract, settings, strong
+from PIL import Image
 
-from scanner.core.config import RunConfig, override
+from scanner.core.config import override
 from scanner.core.errors import StoreError
 from scanner.core.ids import prompt_id
-from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.extract import stage
+from scanner.extract.figures import figures_of
 from scanner.extract.records import TABLES_OF_MODELS
 from scanner.models.pixels import PixelsEncoder
 from scanner.pipelines.scan import open_sources
-
-QUIET = Progress(quiet=True)
 
 
 @pytest.fixture
@@ -28,24 +28,9 @@ def run_dir(scanned, tmp_path) -> Path:
     return tmp_path / "run"
 
 
-def settings(scanned: Path, **changes: object) -> RunConfig:
-    return override(base_config(scanned.parent), changes)
-
-
-def extract(run_dir: Path, config: RunConfig, model: FakeModel):
-    return stage.run(Store(str(run_dir)), config, open_sources(config), model, PixelsEncoder(), QUIET)
-
-
 def verdicts(run_dir: Path, model: FakeModel) -> dict[int, dict]:
     rows = Store(str(run_dir)).read("extractions").to_pylist()
     return {row["prompt_id"]: row for row in rows if row["model_id"] == model.model_id}
-
-
-def strong() -> FakeModel:
-    """Remembers one picture for its caption, another for a caption of neither, and the ground of a template."""
-    memory = {MEMORIZED: (square(1), 1.0), "thing number 5": (square(2), 0.9)}
-    memory |= {caption: (template_member(99), 1.0) for caption in TEMPLATE[:3]}
-    return FakeModel(memory)
 
 
 def test_what_came_out_is_named(scanned, run_dir):
@@ -101,6 +86,38 @@ def test_kept_images_and_their_distances(scanned, run_dir):
     matches = store.read("matches").to_pylist()
     mine = [row for row in matches if row["generation_id"] in {row["generation_id"] for row in rows}]
     assert {row["distance_name"] for row in mine} >= {"l2", "l2_vae", "tiled_l2", "ratio"}
+
+
+def test_a_verdict_has_its_evidence(scanned, run_dir):
+    model = strong()
+    extract(run_dir, settings(scanned), model)
+    found = [row for row in verdicts(run_dir, model).values() if row["verdict"] in ("extracted", "retrieved", "template")]
+    folders = {path.name: path for path in (run_dir / "evidence" / model.model_id[:16]).iterdir()}
+    assert set(folders) == {str(row["prompt_id"]) for row in found}
+    for row in found:
+        folder = folders[str(row["prompt_id"])]
+        told = json.loads((folder / "evidence.json").read_text())
+        assert told["model_id"] == model.model_id
+        assert told["extraction"]["image_id"] == row["image_id"]
+        assert told["seeds"] == list(range(row["num_generations"]))
+        assert (told["mask"] is not None) == (row["verdict"] == "template")
+        with Image.open(folder / f"training-{row['image_id']}.png") as training, Image.open(folder / "sheet.png") as sheet:
+            assert training.size == (32, 32)
+            assert sheet.width > 2 * sheet.height
+        assert all((run_dir / path).is_file() for path in told["generations"].values())
+
+
+def test_figures_say_what_is_in_the_tables(scanned, run_dir):
+    model = strong()
+    extract(run_dir, settings(scanned), model)
+    figures = figures_of(Store(str(run_dir)), model.model_id)
+    rows = verdicts(run_dir, model).values()
+    measuring = [row for row in rows if row["control_use"] == "rates"]
+    assert figures.controls.num_trials == len(measuring)
+    assert figures.controls.num_hits == sum(row["verdict"] != "none" for row in measuring)
+    assert figures.times_cheaper > 20
+    assert figures.areas["noise_magnitude"] > 0.9
+    assert any("extracted" in line for line in figures.lines())
 
 
 def test_a_killed_run_goes_on_to_the_same_verdicts(scanned, run_dir, tmp_path):

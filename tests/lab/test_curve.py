@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from scanner.core.shares import Share
 from scanner.lab.curve import MAX_RATIO, Reference, Sampling, Trial, Trials, choose_trials, comparison_lines, measure_curve
 from scanner.lab.curve_plot import curve_svg
 from scanner.lab.curve_unconditional import measure_unconditional
-from scanner.lab.shares import Share
 from scanner.lab.toy_data import ToySet
 
 SAMPLING = Sampling(num_seeds=8)

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from scanner.core.errors import ConfigError
+from scanner.core.shares import Share
 from scanner.lab.ranking import score_ranking, true_numbers
-from scanner.lab.shares import Share
 
 
 def truth_of(rows):
