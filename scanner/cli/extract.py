@@ -117,22 +117,57 @@ def replay(run_url: str, prompt_id: int, seed: int, model_id: str | None, out: s
     Example:
       scanner replay run 4125307003049497708 --seed 3
     """
-    from scanner.pipelines.extract import read_models
     from scanner.pipelines.replay import replay as replay_pipeline
 
     store = Store.open(run_url)
-    known = sorted(read_models(store))
-    chosen = [one for one in known if one.startswith(model_id or "")]
-    if not known:
-        raise StoreError(f"{run_url} has no extraction yet.", next_step="Run `scanner extract RUN --model MODEL` first.")
-    if len(chosen) != 1:
-        raise ConfigError(
-            f"{len(chosen)} models of the run are called so.",
-            next_step="Say which: " + ", ".join(f"--model-id {one[:12]}" for one in known),
-        )
-    found = replay_pipeline(store, chosen[0], prompt_id, seed, device=device)
+    found = replay_pipeline(store, _model_id(store, model_id), prompt_id, seed, device=device)
     path = Path(out or f"replay-{prompt_id}-{seed}.png")
     path.write_bytes(found.png)
     click.echo(f"{path}: {found.prompt}")
     if found.max_difference is not None:
         click.echo(f"The image that was kept differs by at most {found.max_difference} of 255 levels.")
+
+
+@click.command()
+@click.argument("run_url", metavar="RUN")
+@click.argument("prompt_id", type=int, metavar="PROMPT_ID")
+@click.option(
+    "--verdict",
+    type=click.Choice(["none", "suspected", "template", "retrieved", "extracted"]),
+    required=True,
+    help="What you saw.",
+)
+@click.option("--reviewer", required=True, help="Who looked.")
+@click.option("--comment", default="", help="Free text.")
+@click.option("--model-id", help="Which model, or its first digits; needed where several were tried.")
+def review(run_url: str, prompt_id: int, verdict: str, reviewer: str, comment: str, model_id: str | None) -> None:
+    """Record a person's verdict of a prompt, beside the test's; figures are told by both.
+
+    \b
+    Example:
+      scanner review run 4125307003049497708 --verdict none --reviewer ana --comment "only the background agrees"
+    """
+    from scanner.core.lock import lock
+    from scanner.extract.figures import figures_of
+    from scanner.extract.reviews import add_review
+
+    store = Store.open(run_url)
+    chosen = _model_id(store, model_id)
+    with lock(store):
+        add_review(store, model_id=chosen, prompt_id=prompt_id, reviewer=reviewer, verdict=verdict, comment=comment)
+    by_test, by_people = figures_of(store, chosen), figures_of(store, chosen, is_reviewed=True)
+    click.echo(f"Controls with a verdict: {by_test.controls} by the test; {by_people.controls} with reviews in its place")
+
+
+def _model_id(store: Store, start: str | None) -> str:
+    """The one model of the run whose id starts so."""
+    from scanner.pipelines.extract import read_models
+
+    known = sorted(read_models(store))
+    if not known:
+        raise StoreError(f"{store.url} has no extraction yet.", next_step="Run `scanner extract RUN --model MODEL` first.")
+    chosen = [one for one in known if one.startswith(start or "")]
+    if len(chosen) != 1:
+        listed = ", ".join(f"--model-id {one[:12]}" for one in known)
+        raise ConfigError(f"{len(chosen)} models of the run are called so.", next_step=f"Say which: {listed}.")
+    return chosen[0]

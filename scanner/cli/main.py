@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": ("scanner.cli.plan", "What a scan would take: time, disk and memory a stage."),
     "extract": ("scanner.cli.extract", "Try the prompts of a run on a diffusion model, and say what it memorized."),
     "replay": ("scanner.cli.extract", "Make one image of an extraction again."),
+    "review": ("scanner.cli.extract", "Record a person's verdict of a prompt."),
     "status": ("scanner.cli.inspect", "Where a run is: parts done, tables, last summary."),
     "query": ("scanner.cli.query", "Answer a question of the query library."),
     "sql": ("scanner.cli.query", "Run your own SQL over the tables of a run."),

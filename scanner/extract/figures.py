@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scanner.core.shares import Share
 from scanner.core.sql import connect, fetch_table, find_query
 from scanner.core.store import Store
+from scanner.extract.reviews import read_reviews, reviewed
 from scanner.extract.verdicts import FOUND
 
 NUM_RESAMPLES = 200
@@ -88,8 +89,12 @@ class Figures:
         return lines
 
 
-def figures_of(store: Store, model_id: str) -> Figures:
+def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Figures:
     """Reads the figures of a model.
+
+    Args:
+        is_reviewed: with the verdicts of people in place of the test's, where somebody looked. Strata and areas, which come from
+            SQL, stay the test's.
 
     Raises:
         QueryError: the run has no extraction.
@@ -103,6 +108,8 @@ def figures_of(store: Store, model_id: str) -> Figures:
     with connect(store) as connection:
         by_count, prefilters, costs = rows_of("by_duplicate_count"), rows_of("prefilter_vs_verdict"), rows_of("cost")
     extractions = [row for row in store.read("extractions").to_pylist() if row["model_id"] == model_id]
+    if is_reviewed:
+        extractions = reviewed(extractions, read_reviews(store))
     prompts = store.read("prompts", ["prompt_id", "lane", "num_caption_images"]).to_pylist()
     counts = {row["prompt_id"]: row["num_caption_images"] for row in prompts if row["lane"] == "calibration"}
     calibration = [row for row in extractions if row["prompt_id"] in counts]
