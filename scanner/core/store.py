@@ -119,7 +119,15 @@ class Store:
             os.close(handle)
 
     def get(self, *names: str) -> bytes | None:
-        """Content of a file, None where there is none."""
+        """Content of a file, None where there is none.
+
+        Raises:
+            StoreError: the name leads out of the run. Some names come from tables, and a run may come from anywhere.
+        """
+        if any(piece == ".." for name in names for piece in name.split("/")):
+            raise StoreError(
+                f"{'/'.join(names)} lies outside of {self.url}.", next_step="The run is damaged, or made to mislead."
+            )
         try:
             data: bytes = self.fs.cat_file(self.path(*names))
         except FileNotFoundError:

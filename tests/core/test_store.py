@@ -159,3 +159,11 @@ def test_parts_left_by_a_stopped_write_of_another_cut_are_not_taken_for_these(st
     manifest = store.write_table("thresholds", rows, fingerprint="a" * 64, part_rows=3)
     assert store.read("thresholds")["threshold"].to_pylist() == [0.1, 0.2, 0.3, 0.4, 0.5]
     assert manifest.num_rows == 5
+
+
+def test_no_name_leads_out_of_the_run(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    store = Store(str(tmp_path / "run"))
+    with pytest.raises(StoreError, match="outside"):
+        store.get("generated/../../secret")
+    assert store.get("generated", "..png") is None
