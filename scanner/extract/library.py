@@ -164,10 +164,7 @@ class Library:
     def _get_preparer(self) -> ImagePreparer:
         if self._preparer is None:
             images, workers = self._config.images, self._config.compute.workers
-            limits = ImageLimits(
-                max_pixels=images.max_pixels, min_side=images.min_side, timeout_s=images.timeout_s,
-                memory_bytes=images.memory_mb << 20,
-            )  # fmt: skip
+            limits = ImageLimits.of(images)
             count = os.cpu_count() or 1 if workers == "auto" else workers
             self._preparer = self._stack.enter_context(ImagePreparer(self._preprocess, limits, workers=count))
         return self._preparer

@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from scanner.core.preprocess import Preprocess
 from scanner.images.decode import UnusableImageError, decode, raise_if_memory
 from scanner.images.geometry import fit
 from scanner.images.hashes import is_blank, perceptual_hash, thumbnail
+
+if TYPE_CHECKING:
+    from scanner.core.config import ImagesConfig
 
 T = TypeVar("T")
 
@@ -50,6 +53,14 @@ class ImageLimits:
     min_side: int = 8
     timeout_s: float = 20.0
     memory_bytes: int = 2 * 2**30
+
+    @classmethod
+    def of(cls, images: ImagesConfig) -> ImageLimits:
+        """As the config has them."""
+        return cls(
+            max_pixels=images.max_pixels, min_side=images.min_side, timeout_s=images.timeout_s,
+            memory_bytes=images.memory_mb << 20,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,9 +55,7 @@ def make_thumbnails(
                 thumbnails[member.image_id] = data
                 bar.advance()
 
-    bounds = ImageLimits(
-        max_pixels=limits.max_pixels, min_side=limits.min_side, timeout_s=limits.timeout_s, memory_bytes=limits.memory_mb << 20
-    )
+    bounds = ImageLimits.of(limits)
     # Images lie in the order of their ids, so each shard is gone through once.
     if not any(_is_readable(sources.get(member.dataset)) for member in wanted):
         return {member.image_id: _unread(member, sources) for member in wanted}
