@@ -41,7 +41,7 @@ CHANGES = {
     "risk.num_template": 2,
     "extract.max_prompts": 60,
     "extract.max_generations": 128,
-    "extract.min_rate": 0.1,
+    "extract.min_rate": 0.25,
 }
 FOUND = ("extracted", "retrieved", "template")
 
