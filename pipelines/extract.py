@@ -18,7 +18,7 @@ from scanner.extract import stage
 from scanner.extract.stage import ExtractResult
 from scanner.models.generators import PromptedGenerator, load_generator
 from scanner.models.loading import load_encoder
-from scanner.models.samplers import StableDiffusionGenerator
+from scanner.models.samplers import UnconditionalGenerator
 from scanner.pipelines.scan import open_sources
 from scanner.pipelines.summary import versions
 from scanner.report import stage as report
@@ -33,7 +33,7 @@ def run_config(store: Store) -> RunConfig:
     return resolve(check_config(store.read_run()["config"], where=f"{store.url}/run.yaml"))
 
 
-def open_model(config: RunConfig) -> StableDiffusionGenerator:
+def open_model(config: RunConfig) -> PromptedGenerator:
     """The model of ``config.extract``, every weight of it looked at.
 
     Raises:
@@ -46,10 +46,10 @@ def open_model(config: RunConfig) -> StableDiffusionGenerator:
     generator = load_generator(
         wanted.model, device=config.compute.device, dtype=wanted.dtype, batch_size=wanted.batch_size, scheduler=wanted.scheduler
     )
-    if not isinstance(generator, StableDiffusionGenerator):
+    if isinstance(generator, UnconditionalGenerator):
         raise GeneratorError(
             f"{wanted.model} takes no prompts, and captions are all that this attack has.",
-            next_step="Give a StableDiffusionPipeline.",
+            next_step="Give a text-to-image pipeline.",
         )
     return generator
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--config", "config_path", metavar="FILE", help="YAML whose sections extract, risk and compute are taken; flags win."
 )
-@click.option("--scheduler", type=click.Choice(["ddim", "dpmsolver++", "euler", "heun", "pndm"]), help="Sampler.")
+@click.option("--scheduler", type=click.Choice(["ddim", "dpmsolver++", "euler", "heun", "pndm", "pipeline"]), help="Sampler.")
 @click.option("--steps", type=int, help="Sampling steps an image.")
 @click.option("--guidance", type=float, help="Scale of classifier-free guidance; 1 is the prompt alone.")
 @click.option("--dtype", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of weights and arithmetic.")

@@ -190,8 +190,9 @@ class ExtractConfig(_Section):
 
     model: str = ""
     """``toy`` or ``toy-dedup`` (ship with the package), a folder that diffusers saved, or an id of the hub (``org/model``)."""
-    scheduler: Literal["ddim", "dpmsolver++", "euler", "heun", "pndm"] = "ddim"
-    """Sampler; none of these adds noise on the way, so an image depends on prompt and seed alone."""
+    scheduler: Literal["ddim", "dpmsolver++", "euler", "heun", "pndm", "pipeline"] = "ddim"
+    """Sampler; none of these adds noise on the way, so an image depends on prompt and seed alone. ``pipeline``: that of the
+    pipeline itself, for flow models and others that none of these fits."""
     num_inference_steps: int = Field(default=50, ge=1)
     """Of the sampler."""
     guidance_scale: float = Field(default=7.5, ge=0)

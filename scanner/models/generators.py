@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scanner.core.errors import GeneratorError
 from scanner.models.hub import HUB_ID, fetch_pipeline
 from scanner.models.loading import BUNDLED
-from scanner.models.pipeline_folder import Dtype, PipelineFolder
+from scanner.models.pipeline_folder import PARTS, Dtype, PipelineFolder, pipeline_class
+from scanner.models.pipeline_generator import PipelineGenerator, text_to_image_classes
 from scanner.models.samplers import BATCH_SIZE, FirstStep, StableDiffusionGenerator, UnconditionalGenerator
 
 if TYPE_CHECKING:
@@ -104,16 +105,17 @@ def load_generator(
     dtype: Dtype = "fp32",
     batch_size: int = BATCH_SIZE,
     scheduler: str = "ddim",
-) -> StableDiffusionGenerator | UnconditionalGenerator:
+) -> StableDiffusionGenerator | UnconditionalGenerator | PipelineGenerator:
     """The generator of that name, in a local folder that diffusers saved, or of the hub.
 
     Args:
-        name: one of ``TOYS``, which ship with this package, or the folder of a StableDiffusionPipeline, DDPMPipeline or
-            DDIMPipeline, with safetensors; or an id of the hub, which is fetched where the cache has it not.
+        name: one of ``TOYS``, which ship with this package; the folder of a StableDiffusionPipeline, DDPMPipeline or
+            DDIMPipeline, or of any other text-to-image pipeline of diffusers, with safetensors; or an id of the hub, which is
+            fetched where the cache has it not.
         device: ``auto`` takes a CUDA GPU where there is one.
         dtype: of weights and arithmetic, whatever the files hold; latents are fp32 in any case.
         batch_size: images a batch; images of another batch size may differ by a level.
-        scheduler: the sampler, one of ``SAMPLERS``.
+        scheduler: the sampler, one of ``SAMPLERS``; for other pipelines than those named also ``pipeline``, their own.
 
     Raises:
         GeneratorError: the folder or its model_index.json is missing, the pipeline is of another class, its weights are pickled,
@@ -126,6 +128,10 @@ def load_generator(
             "no CUDA GPU can be used here", next_step="Use device auto or cpu, or install a CUDA build of torch."
         )
     place: Literal["cpu", "cuda"] = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    folder = PipelineFolder(generator_folder(name))
+    path = generator_folder(name)
+    class_name = pipeline_class(path)
+    if class_name and class_name not in PARTS and class_name in text_to_image_classes():
+        return PipelineGenerator(path, device=place, dtype=dtype, batch_size=batch_size, scheduler=scheduler)
+    folder = PipelineFolder(path)
     kind = StableDiffusionGenerator if folder.class_name == "StableDiffusionPipeline" else UnconditionalGenerator
     return kind(folder, device=place, dtype=dtype, batch_size=batch_size, scheduler=scheduler)

@@ -38,8 +38,19 @@ SAMPLERS = {
     "heun": "HeunDiscreteScheduler", "pndm": "PNDMScheduler",
 }  # fmt: skip
 """Samplers that add no noise on the way, so that an image is a function of its prompt and its seed; by diffusers' classes."""
-_PICKLED = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+PICKLED = ("*.bin", "*.ckpt", "*.pt", "*.pth")
+"""Files that unpickling would read."""
 _HELP = "Give the folder of a StableDiffusionPipeline or DDPMPipeline as diffusers saves it, with safetensors."
+
+
+def pipeline_class(folder: Path) -> str:
+    """``_class_name`` of a folder's model_index.json; empty where there is none that can be read."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    name = index.get("_class_name") if isinstance(index, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +169,7 @@ class PipelineFolder:
 
         folder = str(self.path / part)
         try:
-            with _quietly():
+            with quietly():
                 if part == "scheduler":
                     return diffusers.DDIMScheduler.load_config(folder, local_files_only=True)
                 name = self.parts[part][0]
@@ -174,7 +185,7 @@ class PipelineFolder:
         folder = self.path / part
         if any(folder.glob("*.safetensors")):
             return
-        pickled = sorted(file.name for pattern in _PICKLED for file in folder.glob(pattern))
+        pickled = sorted(file.name for pattern in PICKLED for file in folder.glob(pattern))
         if pickled:
             raise GeneratorError(
                 f"{folder} holds pickled weights only ({pickled[0]}); unpickling can run code, so they are refused",
@@ -184,17 +195,20 @@ class PipelineFolder:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """No bars of either library's while files are loaded; errors are raised all the same."""
+    from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    is_shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    libraries: tuple[Any, ...] = (transformers_logging, diffusers_logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
     try:
         yield
     finally:
-        if is_shown:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+        for library in shown:
+            library.enable_progress_bar()
 
 
 Dtype = Literal["fp32", "bf16", "fp16"]

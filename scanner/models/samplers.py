@@ -125,7 +125,7 @@ class _Sampler(ABC):
 
         pixels = (self._pixels(sample).float() / 2 + 0.5).permute(0, 2, 3, 1)
         if not bool(torch.isfinite(pixels).all()):
-            raise _not_finite(self._dtype)
+            raise not_finite(self._dtype)
         images: NDArray[np.uint8] = pixels.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
         return images
 
@@ -214,7 +214,7 @@ class StableDiffusionGenerator(_Sampler):
                 magnitude[place] = shift.flatten(1).norm(dim=1)[:wanted].double().cpu().numpy()
                 confidence[place] = guided.square().flatten(1).mean(dim=1)[:wanted].double().cpu().numpy()
         if not (np.isfinite(magnitude).all() and np.isfinite(confidence).all()):
-            raise _not_finite(self._dtype)
+            raise not_finite(self._dtype)
         return FirstStep(
             noise_magnitude=magnitude.reshape(-1, num_seeds), denoising_confidence=confidence.reshape(-1, num_seeds),
             num_prompt_passes=num_seeds, num_shared_passes=num_seeds,
@@ -311,7 +311,8 @@ def _inference(device: str) -> Iterator[None]:
             yield
 
 
-def _not_finite(dtype: torch.dtype) -> GeneratorError:
+def not_finite(dtype: torch.dtype) -> GeneratorError:
+    """What is said of numbers that are none."""
     return GeneratorError(
         f"the model gave numbers that are not finite in {dtype}",
         next_step="Use dtype fp32; if it happens there too, the weights are damaged.",

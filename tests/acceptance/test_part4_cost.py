@@ -148,9 +148,8 @@ def test_the_same_verdicts_at_a_fiftieth_of_the_cost(outcomes):
     between = [one for one in outcomes if 0 < one.rate < 0.25]
     ratio = sum(one.full_passes for one in clear) / sum(one.passes for one in clear)
     whole = sum(one.full_passes for one in outcomes) / sum(one.passes for one in outcomes)
-    print(
-        f"{len(clear)} prompts that never repeat or in a quarter and more: {ratio:.0f} times cheaper; all {len(outcomes)}: {whole:.0f}"
-    )
+    print(f"{len(clear)} prompts that never repeat, or in a quarter and more: {ratio:.0f} times cheaper")
+    print(f"all {len(outcomes)}: {whole:.0f} times cheaper")
     for low, high in ((0, 0.05), (0.05, 0.1), (0.1, 0.25)):
         chosen = [one for one in between if low < one.rate <= high and one.full_verdict != "none"]
         missed = sum(one.verdict == "none" for one in chosen)

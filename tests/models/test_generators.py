@@ -8,23 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny_text import SD_SCHEDULE, byte_tokenizer
 
 from scanner.core.errors import GeneratorError
 from scanner.models.generators import load_generator
 from scanner.models.pipeline_folder import SAMPLERS
-
-SD_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-
-
-def _tokenizer():
-    """Bytes without merges: every letter is a token."""
-    from open_clip.tokenizer import bytes_to_unicode
-    from transformers import CLIPTokenizer
-
-    letters = list(bytes_to_unicode().values())
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=12)
-
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,7 +24,7 @@ def stable(tmp_path_factory):
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
-    tokenizer = _tokenizer()
+    tokenizer = byte_tokenizer()
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.eos_token_id}
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
