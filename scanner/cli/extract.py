@@ -156,7 +156,9 @@ def review(run_url: str, prompt_id: int, verdict: str, reviewer: str, comment: s
     with lock(store):
         add_review(store, model_id=chosen, prompt_id=prompt_id, reviewer=reviewer, verdict=verdict, comment=comment)
     by_test, by_people = figures_of(store, chosen), figures_of(store, chosen, is_reviewed=True)
-    click.echo(f"Controls with a verdict: {by_test.controls} by the test; {by_people.controls} with reviews in its place")
+    click.echo(
+        f"Controls that an image came out of: {by_test.controls} by the test; {by_people.controls} with reviews in its place"
+    )
 
 
 def _model_id(store: Store, start: str | None) -> str:

@@ -15,6 +15,7 @@ from scanner.extract.reviews import read_reviews, reviewed
 from scanner.extract.verdicts import FOUND
 
 NUM_RESAMPLES = 200
+IMAGES = ("extracted", "retrieved")
 MIN_FOUND = 3
 """Calibration prompts of each outcome, at least, to fit a curve to."""
 
@@ -48,9 +49,12 @@ class Figures:
     Attributes:
         by_count: rows of ``extraction/by_duplicate_count``.
         curve: fitted to the calibration prompts alone; None where too few of them differ.
-        controls: of the controls that measure, those with a verdict: an upper bound of false verdicts, as a control may leak
-            the image of another caption; ``extraction/controls_flagged`` lists each.
-        ppv_low: lower bound of the share of verdicts on other prompts that are right, from the upper end of ``controls``.
+        controls: of the controls that measure, those that an image came out of: an upper bound of false verdicts, as a control
+            may leak the image of another caption; ``extraction/controls_flagged`` lists each.
+        control_templates: those with verdict template. A member of a template family has no duplicate and is a control, and what
+            its family has in common comes out all the same.
+        ppv_low: lower bound of the share of images said to have come out of other prompts that did, from the upper end of
+            ``controls``.
         audit: of the prompts that the prefilter rejected and that were confirmed all the same, those with a verdict.
         areas: area under the curve of each prefilter, among prompts confirmed whatever it said.
         times_cheaper: passes of 500 images a prompt over those spent.
@@ -60,6 +64,7 @@ class Figures:
     by_count: list[dict[str, Any]]
     curve: DuplicateCurve | None
     controls: Share
+    control_templates: Share
     ppv_low: float | None
     audit: Share
     areas: dict[str, float | None]
@@ -76,9 +81,9 @@ class Figures:
             lines.append("; ".join([f"  {count:>10}: extracted {share}", *beside]))
         if self.curve is not None:
             lines.append(f"  half of the most ({self.curve.most:.2f}) at k = {self.curve.k50:.0f}, slope {self.curve.slope:.1f}")
-        lines.append(f"Controls with a verdict: {self.controls}")
+        lines.append(f"Controls that an image came out of: {self.controls}; a template: {self.control_templates}")
         if self.ppv_low is not None:
-            lines.append(f"  so at least {self.ppv_low:.3f} of the other verdicts are right")
+            lines.append(f"  so at least {self.ppv_low:.3f} of the images said to have come out of others did")
         if self.audit.num_trials:
             lines.append(f"Rejected by the prefilter and confirmed all the same, with a verdict: {self.audit}")
         areas = ", ".join(f"{name} {area:.3f}" for name, area in self.areas.items() if area is not None)
@@ -116,8 +121,8 @@ def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Fig
     measuring = [row for row in extractions if row["control_use"] == "rates"]
     others = [row for row in extractions if row["control_use"] is None and row["stop_reason"] != "rejected"]
     audited = [row for row in extractions if row["is_audited"]]
-    controls = _found(measuring)
-    num_found = _found(others).num_hits
+    controls = _found(measuring, IMAGES)
+    num_found = _found(others, IMAGES).num_hits
     return Figures(
         model_id=model_id,
         by_count=by_count,
@@ -126,8 +131,9 @@ def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Fig
             np.array([row["verdict"] == "extracted" for row in calibration], bool),
         ),
         controls=controls,
+        control_templates=_found(measuring, ("template",)),
         ppv_low=max(0.0, 1 - controls.interval[1] * len(others) / num_found) if num_found and measuring else None,
-        audit=_found(audited),
+        audit=_found(audited, FOUND),
         areas={row["score_name"]: None if row["area"] is None else float(row["area"]) for row in prefilters},
         times_cheaper=costs[0]["times_cheaper"] if costs else None,
     )
@@ -184,5 +190,5 @@ def _logit(p: float) -> float:
     return float(np.log(p / (1 - p)))
 
 
-def _found(rows: list[dict[str, Any]]) -> Share:
-    return Share(num_hits=sum(row["verdict"] in FOUND for row in rows), num_trials=len(rows))
+def _found(rows: list[dict[str, Any]], verdicts: tuple[str, ...]) -> Share:
+    return Share(num_hits=sum(row["verdict"] in verdicts for row in rows), num_trials=len(rows))

@@ -86,8 +86,21 @@ def score_prompts(
 
 
 def escalation_limit(scores: NDArray[np.float64], quantile: float) -> float:
-    """What a prompt must score above to be confirmed: that quantile of the controls' scores, the next higher of them."""
-    return float(np.quantile(scores, quantile, method="higher"))
+    """What a prompt must score above to be confirmed: that quantile of the controls' scores, in their logarithm."""
+    return float(np.exp(robust_quantile(np.log(np.maximum(scores, 1e-12)), quantile)))
+
+
+def robust_quantile(values: NDArray[np.float64], quantile: float) -> float:
+    """A quantile of the bulk of ``values``: of the normal curve with their median and median absolute deviation.
+
+    Some controls leak an image that their caption tells nothing of, and these lie in the very tail that a limit is taken from: of
+    one in a hundred, a hundredth is all that the empirical quantile sees. The median and the deviation hardly notice them.
+    """
+    from scipy.stats import norm
+
+    middle = float(np.median(values))
+    spread = float(np.median(np.abs(values - middle))) / float(norm.ppf(0.75))
+    return middle + float(norm.ppf(quantile)) * spread
 
 
 def is_drawn(prompt_id: int, *, share: float, seed: int, purpose: str) -> bool:

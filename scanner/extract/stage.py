@@ -22,7 +22,7 @@ from scanner.core.store import Store
 from scanner.extract.evidence import write_evidence
 from scanner.extract.library import Library
 from scanner.extract.match import Matcher
-from scanner.extract.prefilter import PromptScores, escalation_limit, score_prompts
+from scanner.extract.prefilter import PromptScores, escalation_limit, robust_quantile, score_prompts
 from scanner.extract.prompts import MIN_CONTROLS, Prompt, in_order, read_prompts
 from scanner.extract.records import (
     TABLES_OF_MODELS,
@@ -163,14 +163,18 @@ class _Extraction:
                 f"A budget of {wanted.budget:,} forward passes does not cover the prefilter of {len(prompts):,} prompts.",
                 next_step="Raise extract.budget, or take fewer prompts with extract.max_prompts.",
             ) from None
-        limits_of = [prompt.control_use == "limits" for prompt in prompts]
-        escalation = escalation_limit(scores.noise_magnitude[limits_of], wanted.prefilter_quantile)
         score_of = dict(zip((prompt.prompt_id for prompt in prompts), scores.noise_magnitude.tolist(), strict=True))
-        chosen, rejected = in_order(prompts, scores.noise_magnitude, escalation, audit_share=wanted.audit_share, seed=self.seed)
+        escalation = 0.0
+        rejected: list[Prompt] = []
         try:
-            with progress.bar("extract", total=len(chosen), unit="prompts") as bar:
+            with progress.bar("extract", total=len(prompts), unit="prompts", is_estimate=True) as bar:
                 purse.pay(sum(record.extraction["num_forward_passes"] for record in records.values()))
-                started = self._set_limits([prompt for prompt in chosen if prompt.control_use == "limits"], prober)
+                controls = [prompt for prompt in prompts if prompt.control_use == "limits"]
+                escalation, started = self._set_limits(controls, score_of, prober)
+                chosen, rejected = in_order(
+                    prompts, scores.noise_magnitude, escalation, audit_share=wanted.audit_share, seed=self.seed
+                )
+                bar.expect(len(chosen))
 
                 def settled(trial: Trial) -> None:
                     record = record_of(
@@ -187,7 +191,7 @@ class _Extraction:
                 self._confirm([prompt for prompt in chosen if prompt.prompt_id not in records], started, prober, settled)
         except BudgetSpent:
             progress.say("extract: the budget is spent; raise extract.budget and run the same again to go on from here")
-        records |= {p.prompt_id: rejected_record(p, self.settings, prober.limits) for p in rejected if prober.limits.max_ratio}
+        records |= {p.prompt_id: rejected_record(p, self.settings, prober.limits) for p in rejected}
         facts = self._commit(prompts, scores, escalation, prober.limits, records)
         if not facts["num_open"]:
             self.journal.remove()
@@ -210,18 +214,21 @@ class _Extraction:
         self.journal.write_facts("scores", found.to_facts())
         return found
 
-    def _set_limits(self, controls: list[Prompt], prober: Prober) -> dict[int, Trial]:
-        """The ratio that a verdict must stay below: a quantile of what controls come to that repeat nothing.
+    def _set_limits(
+        self, controls: list[Prompt], score_of: Mapping[int, float], prober: Prober
+    ) -> tuple[float, dict[int, Trial]]:
+        """The score that a prompt must exceed, and the ratio that a verdict must stay below, from controls that repeat nothing.
 
-        A control whose generations agree with one another has found something, whatever it is, and says nothing of chance.
+        A control whose generations agree with one another, or with a template, has found something, whatever it is, and says
+        nothing of chance. What is left may still leak now and then, so its quantiles are robust ones.
 
         Returns:
-            The trials, one round old, to go on with; none where an earlier call had the limits already.
+            The score, and the trials, one round old, to go on with; none where an earlier call had the limits already.
         """
         known = self.journal.read_facts("limits")
         trials: dict[int, Trial] = {}
         if known is None:
-            ratios = []
+            ratios, scores = [], []
             for wave in prober.waves(prober.start(prompt) for prompt in controls):
                 prober.advance(wave)
                 for trial in wave:
@@ -229,19 +236,23 @@ class _Extraction:
                     assert judgement is not None, "advance judges"
                     trials[trial.prompt.prompt_id] = trial
                     ratio = float(judgement.matches.ratio[judgement.best])
-                    if len(judgement.clique) < judgement.needed and np.isfinite(ratio):
+                    if len(judgement.clique) < judgement.needed and judgement.template is None and np.isfinite(ratio):
                         ratios.append(ratio)
+                        scores.append(score_of[trial.prompt.prompt_id])
             if len(ratios) < MIN_CONTROLS // 2:
                 raise StoreError(
                     f"Of {len(controls):,} controls only {len(ratios):,} repeat nothing; {MIN_CONTROLS // 2} are needed.",
                     next_step="Raise risk.num_control. Where nearly all prompts repeat, lower extract.max_edge.",
                 )
-            known = {"max_ratio": float(np.quantile(ratios, self.wanted.ratio_quantile, method="lower"))}
+            known = {
+                "max_ratio": robust_quantile(np.array(ratios), self.wanted.ratio_quantile),
+                "escalation": escalation_limit(np.array(scores), self.wanted.prefilter_quantile),
+            }
             self.journal.write_facts("limits", known)
         prober.limits = replace(prober.limits, max_ratio=float(known["max_ratio"]))
         for trial in trials.values():
             prober.rejudge(trial)
-        return trials
+        return float(known["escalation"]), trials
 
     def _confirm(
         self, prompts: list[Prompt], started: dict[int, Trial], prober: Prober, settled: Callable[[Trial], None]

@@ -100,11 +100,12 @@ def _figures(content: Extractions) -> Html:
     models = sorted({row["model_id"] for row in content.cost})
     lines = []
     for row in content.controls:
-        share = Share(num_hits=row["num_with_verdict"], num_trials=row["num_controls"])
+        share = Share(num_hits=row["num_extracted"] + row["num_retrieved"], num_trials=row["num_controls"])
         low, high = share.interval
+        share_of = f"{100 * share.value:.1f} %, with 95 % confidence {100 * low:.1f} to {100 * high:.1f} %"
         says = (
-            f": of {counted(share.num_trials, 'control')}, which should give nothing, {count(share.num_hits)} got a verdict "
-            f"({100 * share.value:.1f} %, with 95 % confidence {100 * low:.1f} to {100 * high:.1f} %). Each is listed by "
+            f": of {counted(share.num_trials, 'control')}, which should give nothing, an image came out of "
+            f"{count(share.num_hits)} ({share_of}), a template out of {count(row['num_template'])}. Each is listed by "
         )
         flagged = element("code", "scanner query RUN extraction/controls_flagged")
         model = element("code", row["model_id"][:12])

@@ -48,7 +48,7 @@ def extracted(run_dir):
 
 
 def test_it_ends_with_figures(extracted, run_dir):
-    assert "Controls with a verdict" in extracted
+    assert "Controls that an image came out of" in extracted
     assert "times cheaper" in extracted
     rows = Store(str(run_dir)).read("extractions").to_pylist()
     assert {row["verdict"] for row in rows} <= {"none", "suspected", "template", "retrieved", "extracted"}

@@ -114,7 +114,8 @@ def test_figures_say_what_is_in_the_tables(scanned, run_dir):
     rows = verdicts(run_dir, model).values()
     measuring = [row for row in rows if row["control_use"] == "rates"]
     assert figures.controls.num_trials == len(measuring)
-    assert figures.controls.num_hits == sum(row["verdict"] != "none" for row in measuring)
+    assert figures.controls.num_hits == sum(row["verdict"] in ("extracted", "retrieved") for row in measuring)
+    assert figures.control_templates.num_hits == sum(row["verdict"] == "template" for row in measuring)
     assert figures.times_cheaper > 20
     assert figures.areas["noise_magnitude"] > 0.9
     assert any("extracted" in line for line in figures.lines())
