@@ -1,16 +1,16 @@
--- purpose: how often prompts give a training image back, by the number of images that carry them; calibration prompts alone
+-- purpose: how often prompts give their image back, by the duplicate count of the image; calibration prompts alone
 -- grain: one row per model and stratum of duplicate counts
 -- reads: extractions, prompts
 -- example: scanner query RUN extraction/by_duplicate_count
 with
 tried as (
-    select extractions.model_id, extractions.verdict, prompts.num_caption_images, prompts.sampling_weight
+    select extractions.model_id, extractions.verdict, prompts.num_images, prompts.sampling_weight
     from extractions join prompts using (prompt_id)
     where prompts.lane = 'calibration'
 ),
 final as (
     select
-        model_id, min(num_caption_images) as least_images, max(num_caption_images) as most_images, count(*) as num_prompts,
+        model_id, min(num_images) as least_images, max(num_images) as most_images, count(*) as num_prompts,
         count(*) filter (where verdict = 'extracted') as num_extracted,
         count(*) filter (where verdict = 'retrieved') as num_retrieved,
         count(*) filter (where verdict = 'template') as num_template,
@@ -18,6 +18,6 @@ final as (
         count(*) filter (where verdict = 'extracted') / count(*) as extracted_share,
         round(sum(sampling_weight))::bigint as num_prompts_stood_for
     from tried
-    group by model_id, ceil(log2(num_caption_images))
+    group by model_id, ceil(log2(greatest(num_images, 1)))
 )
 select * from final order by model_id, least_images

@@ -4,7 +4,7 @@
 -- param: seed integer = 0 -- of what is drawn at random
 -- param: num_template integer = 8 -- captions of each template family
 -- param: num_outlier integer = 500 -- images without a duplicate, farthest from all others first
--- param: num_calibration integer = 40 -- captions of each stratum: 1, 2, 3 to 4, 5 to 8 ... images that carry them
+-- param: num_calibration integer = 40 -- captions of each stratum: groups of 1, 2, 3 to 4, 5 to 8 ... images
 -- param: num_control integer = 640 -- captions that one image carries, which has no duplicate
 -- example: scanner query RUN risk/prompts --param num_control=100
 with
@@ -56,7 +56,7 @@ outlier_lane as (
     qualify risk_rank <= $num_outlier
 ),
 strata as (
-    select prompt_id, prompt, group_id, num_images, num_caption_images, ceil(log2(num_caption_images))::integer as stratum
+    select prompt_id, prompt, group_id, num_images, num_caption_images, ceil(log2(num_images))::integer as stratum
     from ranked
     union all
     select prompt_id, prompt, null, 1, 1, 0

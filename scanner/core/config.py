@@ -174,8 +174,8 @@ class RiskConfig(_Section):
     num_outlier: int = Field(default=500, ge=0)
     """Images without a duplicate that extraction tries, farthest from all others first."""
     num_calibration: int = Field(default=40, ge=1)
-    """Captions of each stratum (1, 2, 3 to 4, 5 to 8 ... images) that extraction tries whatever their rank: P(extracted | k) is
-    fitted on these alone."""
+    """Captions of each stratum (groups of 1, 2, 3 to 4, 5 to 8 ... images) that extraction tries whatever their rank:
+    P(extracted | k) is fitted on these alone."""
     num_control: int = Field(default=640, ge=1)
     """Captions that should give nothing: one image carries them, which has no duplicate. Half of them set the limits, half
     measure what passes them."""

@@ -206,7 +206,7 @@ _ALL = (
         "prompts", "one row per prompt and lane: all that extraction will ever try", "prompt_id lane",
         ("prompt_id", "int64", "63 bits of sha256 of the exact text"),
         ("lane", "string", "why it is tried: duplicate, template (a family's), outlier (no duplicate, far from all), calibration "
-                           "(random, stratified by num_caption_images) or control (should give nothing)"),
+                           "(random, stratified by num_images) or control (should give nothing)"),
         ("prompt", "string", "the exact text"),
         ("group_id", "int64?", "the group it is aimed at: the riskiest that carries it"),
         ("num_images", "int64", "images of that group; 1 without a group, 0 where no image of the set has the caption"),

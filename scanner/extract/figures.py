@@ -22,7 +22,7 @@ MIN_FOUND = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class DuplicateCurve:
-    """P(extracted | k images carry the prompt) = most / (1 + (k50 / k) ** slope): logistic in log k.
+    """P(extracted | the prompt's image occurs k times) = most / (1 + (k50 / k) ** slope): logistic in log k.
 
     Attributes:
         k: (n,) where ``probability``, ``low`` and ``high`` are given.
@@ -72,7 +72,7 @@ class Figures:
 
     def lines(self) -> list[str]:
         """As a person reads it."""
-        lines = ["Calibration prompts by the number of images that carry them:"]
+        lines = ["Calibration prompts by the duplicate count of their image:"]
         for row in self.by_count:
             least, most = row["least_images"], row["most_images"]
             share = Share(num_hits=row["num_extracted"], num_trials=row["num_prompts"])
@@ -115,8 +115,8 @@ def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Fig
     extractions = [row for row in store.read("extractions").to_pylist() if row["model_id"] == model_id]
     if is_reviewed:
         extractions = reviewed(extractions, read_reviews(store))
-    prompts = store.read("prompts", ["prompt_id", "lane", "num_caption_images"]).to_pylist()
-    counts = {row["prompt_id"]: row["num_caption_images"] for row in prompts if row["lane"] == "calibration"}
+    prompts = store.read("prompts", ["prompt_id", "lane", "num_images"]).to_pylist()
+    counts = {row["prompt_id"]: row["num_images"] for row in prompts if row["lane"] == "calibration"}
     calibration = [row for row in extractions if row["prompt_id"] in counts]
     measuring = [row for row in extractions if row["control_use"] == "rates"]
     others = [row for row in extractions if row["control_use"] is None and row["stop_reason"] != "rejected"]
@@ -143,7 +143,7 @@ def fit_curve(k: NDArray[np.float64], is_extracted: NDArray[np.bool_], *, seed: 
     """Maximum likelihood; prompts are drawn by k alone, so their weights do not matter to a probability given k.
 
     Args:
-        k: (n,) images that carry each prompt, at least 1.
+        k: (n,) images of each prompt's group, at least 1.
         is_extracted: (n,).
 
     Returns:

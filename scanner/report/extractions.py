@@ -136,9 +136,9 @@ def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html | None:
     chart = bar_chart(
         bars,
         name=f"extracted-{model_id[:8]}",
-        title="Prompts that gave their image back, by the number of images that carry them",
+        title="Prompts that gave their image back, by its duplicate count",
         description="; ".join(f"{bar.label}: {bar.text}" for bar in bars),
-        x_label=f"images with the caption, from; calibration prompts of {model_id[:12]}",
+        x_label=f"images of the group, from; calibration prompts of {model_id[:12]}",
         y_label="share of prompts extracted",
     )
     return element("div", chart, class_="panel sweep")
