@@ -70,7 +70,8 @@ def test_images_become_ranked_captions(shards, tmp_path):
         for row in tables["groups"]
     }
     assert kinds == {0: ["exact"] * 3, 1: ["exact", "near", "near"]}
-    prompts = sorted(tables["prompts"], key=lambda row: row["risk_rank"])
+    ranked = [row for row in tables["prompts"] if row["lane"] == "duplicate"]
+    prompts = sorted(ranked, key=lambda row: row["risk_rank"])
     assert [(row["prompt"], row["num_caption_images"]) for row in prompts] == [("a picture 0", 3), ("a picture 1", 3)]
     assert {row["num_hosts"] for row in tables["group_risk"]} == {3}
     assert [row["num_neighbors"] for row in tables["neighbors"] if row_of(row["image_id"]) < 2] == [2] * 6
