@@ -283,7 +283,7 @@ def _no_json(folder):
 
 
 def _other_pipeline(folder):
-    _edit_json(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
+    _edit_json(folder / "model_index.json", _class_name="StableDiffusionInpaintPipeline")
 
 
 def _other_part(folder):
@@ -341,7 +341,7 @@ def _inpainting(folder):
         (shutil.rmtree, "nothing is there"),
         (_no_index, "no model_index.json"),
         (_no_json, "not JSON"),
-        (_other_pipeline, "StableDiffusionXLPipeline, which cannot be sampled\n.*StableDiffusionPipeline"),
+        (_other_pipeline, "StableDiffusionInpaintPipeline, which cannot be sampled\n.*StableDiffusionPipeline"),
         (_other_part, "AutoencoderTiny as its vae"),
         (_pickled, "pickled weights only"),
         (_checkpoint, "pickled weights only"),
