@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from scanner.core.amounts import parse_bytes
 from scanner.core.errors import ConfigError, nearest
+from scanner.core.extract_config import ExtractConfig
+from scanner.core.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, use_attribute_docstrings=True)
-
-
-class SourceConfig(_Section):
+class SourceConfig(Section):
     """One image–caption set."""
 
     url: str
@@ -45,7 +43,7 @@ class SourceConfig(_Section):
         return self.name or stem.split("{")[0].split("*")[0].removesuffix(".tar").removesuffix(".parquet").strip("-_.") or "set"
 
 
-class EncoderConfig(_Section):
+class EncoderConfig(Section):
     """Which network turns pixels into vectors. Never chosen by what happens to be reachable."""
 
     name: str = "open_clip:ViT-B-32/laion2b_s34b_b79k"
@@ -56,7 +54,7 @@ class EncoderConfig(_Section):
     """Images a forward pass; batches never span parts."""
 
 
-class ImagesConfig(_Section):
+class ImagesConfig(Section):
     """Limits of what is decoded."""
 
     max_pixels: int = Field(default=100_000_000, ge=1)
@@ -69,14 +67,14 @@ class ImagesConfig(_Section):
     """MiB a decoding worker may take beyond what it needs to start."""
 
 
-class StoreConfig(_Section):
+class StoreConfig(Section):
     """How tables are cut."""
 
     part_rows: int = Field(default=262_144, ge=1)
     """Rows of a part, about: a part holds whole shards."""
 
 
-class NeighborsConfig(_Section):
+class NeighborsConfig(Section):
     """What counts as a near-duplicate."""
 
     threshold: float | Literal["by_encoder"] = "by_encoder"
@@ -125,7 +123,7 @@ class NeighborsConfig(_Section):
         return tuple(sorted(set(values)))
 
 
-class VerifyConfig(_Section):
+class VerifyConfig(Section):
     """The second opinion: members of a group looked at again, pixel by pixel, beside their representative."""
 
     enabled: bool = True
@@ -148,7 +146,7 @@ class VerifyConfig(_Section):
     """Files in memory at once, about, at 48 KiB each; those of a larger group lie in a temporary file."""
 
 
-class PriorConfig(_Section):
+class PriorConfig(Section):
     """P(extraction | k images carry the caption) = max_probability / (1 + (k50 / k) ** slope), a logistic curve in log k."""
 
     k50: float = Field(default=300.0, gt=0)
@@ -163,7 +161,7 @@ class PriorConfig(_Section):
     """Where the numbers come from."""
 
 
-class RiskConfig(_Section):
+class RiskConfig(Section):
     """How groups and captions are ranked."""
 
     prior: PriorConfig = PriorConfig()
@@ -185,63 +183,7 @@ class RiskConfig(_Section):
     """Of calibration, controls and templates."""
 
 
-class ExtractConfig(_Section):
-    """How a diffusion model is asked for its training images, and what counts as having got one."""
-
-    model: str = ""
-    """``toy`` or ``toy-dedup`` (ship with the package), a folder that diffusers saved, or an id of the hub (``org/model``)."""
-    scheduler: Literal["ddim", "dpmsolver++", "euler", "heun", "pndm", "pipeline"] = "ddim"
-    """Sampler; none of these adds noise on the way, so an image depends on prompt and seed alone. ``pipeline``: that of the
-    pipeline itself, for flow models and others that none of these fits."""
-    num_inference_steps: int = Field(default=50, ge=1)
-    """Of the sampler."""
-    guidance_scale: float = Field(default=7.5, ge=0)
-    """Of classifier-free guidance; 1 is the prompt alone, at half the cost."""
-    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Of weights and arithmetic; latents are fp32 in any case."""
-    batch_size: int = Field(default=8, ge=1)
-    """Images sampled together, across prompts; an image may differ by a level under another batch size."""
-    first_seed: int = Field(default=0, ge=0)
-    """Every prompt is tried with this seed and those that follow."""
-    training_crop: Literal["center", "squash"] = "center"
-    """How training brought images to the model's size: shorter side and centre crop, or both sides whatever the aspect."""
-    lanes: tuple[Literal["duplicate", "template", "outlier", "calibration", "control"], ...] = (
-        "duplicate", "template", "outlier", "calibration", "control",
-    )  # fmt: skip
-    """Lanes that are tried; without ``control`` there are no limits to judge by."""
-    max_prompts: int = Field(default=350_000, ge=1)
-    """Of lane ``duplicate``, those ranked first; Carlini et al. 2023 tried as many."""
-    always_confirm: int = Field(default=20, ge=0)
-    """Of lane ``duplicate``, those ranked first that are confirmed whatever the prefilter says of them."""
-    prefilter_seeds: int = Field(default=4, ge=1)
-    """Seeds of the prefilter, shared by all prompts."""
-    prefilter_quantile: float = Field(default=0.95, gt=0, lt=1)
-    """Of the controls' scores, that a prompt must exceed to be confirmed."""
-    audit_share: float = Field(default=0.05, ge=0, le=1)
-    """Of the prompts that the prefilter rejects, drawn at random and confirmed all the same."""
-    max_generations: int = Field(default=500, ge=3)
-    """Images of one prompt, at most; Carlini et al. 2023 took 500 of each."""
-    min_rate: float = Field(default=0.1, gt=0, le=1)
-    """Share of its generations that repeat, from which on a prompt should be found ..."""
-    max_miss: float = Field(default=0.05, gt=0, lt=1)
-    """... but for this probability. Prompts that show less are left early."""
-    budget: int | Literal["unlimited"] = "unlimited"
-    """Evaluations of the network that may be spent, on controls first, then on what promises most."""
-    max_edge: float = Field(default=0.15, gt=0, le=1)
-    """Tiled l2, of pixels in [0, 1], up to which two generations are close."""
-    max_l2: float = Field(default=0.15, gt=0, le=1)
-    """l2 up to which a generation is a training image (Carlini et al. 2023, section 4.2)."""
-    strict_l2: float = Field(default=0.113, gt=0, le=1)
-    """The stricter tier (Webster 2023: 2,500 squared errors over 256 x 256 x 3)."""
-    ratio_quantile: float = Field(default=0.01, gt=0, lt=1)
-    """Of the controls' adaptive ratios, that a verdict must stay below."""
-    num_candidates: int = Field(default=100, ge=2)
-    """Training pictures that the generations of a prompt are compared with pixel by pixel, found by their embeddings."""
-    max_side: int = Field(default=256, ge=16)
-    """Pixels of a side at which images are compared."""
-
-
-class ReportConfig(_Section):
+class ReportConfig(Section):
     """What the report shows."""
 
     num_groups: int = Field(default=60, ge=0)
@@ -252,7 +194,7 @@ class ReportConfig(_Section):
     """Heading; the names of the sources if left out."""
 
 
-class ComputeConfig(_Section):
+class ComputeConfig(Section):
     """How the work is done, never what comes out."""
 
     workers: int | Literal["auto"] = "auto"
@@ -277,7 +219,7 @@ class ComputeConfig(_Section):
         return value
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole batch run."""
 
     description: str = ""

@@ -257,7 +257,7 @@ _ALL = (
         ("is_escalated", "bool", "the prefilter let it pass"),
         ("is_audited", "bool", "rejected by the prefilter and confirmed all the same, drawn at random"),
         ("control_use", "string?", "of controls: limits (its distances set them) or rates (it measures what passes); else null"),
-        ("clique_size", "int64", "largest set of mutually close generations"),
+        ("clique_size", "int64", "largest set of mutually close generations; a lower bound where they are many and blurred"),
         ("clique_size_asked", "int64", "what a verdict needs at this number of generations"),
         ("clique_diameter", "float64?", "largest tiled l2 within it; null below two"),
         ("num_matching", "int64", "generations within the tier and the ratio of one picture: the one that most came near to"),

@@ -20,6 +20,7 @@ from scanner.models.generators import PromptedGenerator
 
 MAGNITUDE, CONFIDENCE = "noise_magnitude", "denoising_confidence"
 BLOCK_PROMPTS = 64
+"""Prompts that share the passes without a prompt; each block makes them once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

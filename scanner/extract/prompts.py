@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.config import ExtractConfig
 from scanner.core.errors import StoreError
+from scanner.core.extract_config import ExtractConfig
 from scanner.core.sql import connect, fetch_table, find_query
 from scanner.core.store import Store
 from scanner.extract.library import Library

@@ -22,7 +22,7 @@ from scanner.core.store import Store
 from scanner.extract.evidence import write_evidence
 from scanner.extract.library import Library
 from scanner.extract.match import Matcher
-from scanner.extract.prefilter import PromptScores, escalation_limit, robust_quantile, score_prompts
+from scanner.extract.prefilter import BLOCK_PROMPTS, PromptScores, escalation_limit, robust_quantile, score_prompts
 from scanner.extract.prompts import MIN_CONTROLS, Prompt, in_order, read_prompts
 from scanner.extract.records import (
     TABLES_OF_MODELS,
@@ -205,7 +205,7 @@ class _Extraction:
             purse.pay(found.num_forward_passes)
             return found
         seeds = list(range(self.settings.first_seed, self.settings.first_seed + self.wanted.prefilter_seeds))
-        purse.pay((len(prompts) + 1) * len(seeds))
+        purse.pay((len(prompts) + -(-len(prompts) // BLOCK_PROMPTS)) * len(seeds))
         with progress.bar("prefilter", total=len(prompts), unit="prompts") as bar:
             found = score_prompts(
                 self.generator, [prompt.text for prompt in prompts], seeds, bar=bar,

@@ -58,14 +58,12 @@ class Purse:
     """Forward passes that may be spent; ``left`` is infinite where there is no budget."""
 
     left: float
-    spent: int = 0
 
     def pay(self, passes: int) -> None:
         """Takes so many. Raises BudgetSpent if they are not there."""
         if passes > self.left:
             raise BudgetSpent
         self.left -= passes
-        self.spent += passes
 
 
 class Prober:

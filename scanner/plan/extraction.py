@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scanner.core.amounts import show_number, show_seconds
-from scanner.core.config import ExtractConfig, RiskConfig
+from scanner.core.config import RiskConfig
+from scanner.core.extract_config import ExtractConfig
 from scanner.plan.rates import Rate, Rates
 
 FULL_GENERATIONS = 500
