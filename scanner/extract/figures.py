@@ -26,7 +26,7 @@ class DuplicateCurve:
 
     Attributes:
         k: (n,) where ``probability``, ``low`` and ``high`` are given.
-        low, high: 95 % interval, by refitting to prompts drawn with replacement.
+        low, high: 95 % interval, by refitting to pictures drawn with replacement, each with all its prompts.
     """
 
     k50: float
@@ -115,9 +115,10 @@ def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Fig
     extractions = [row for row in store.read("extractions").to_pylist() if row["model_id"] == model_id]
     if is_reviewed:
         extractions = reviewed(extractions, read_reviews(store))
-    prompts = store.read("prompts", ["prompt_id", "lane", "num_images"]).to_pylist()
-    counts = {row["prompt_id"]: row["num_images"] for row in prompts if row["lane"] == "calibration"}
-    calibration = [row for row in extractions if row["prompt_id"] in counts]
+    prompts = store.read("prompts", ["prompt_id", "lane", "num_images", "group_id"]).to_pylist()
+    drawn = {row["prompt_id"]: row for row in prompts if row["lane"] == "calibration"}
+    calibration = [row for row in extractions if row["prompt_id"] in drawn]
+    groups = [drawn[row["prompt_id"]]["group_id"] for row in calibration]
     measuring = [row for row in extractions if row["control_use"] == "rates"]
     others = [row for row in extractions if row["control_use"] is None and row["stop_reason"] != "rejected"]
     audited = [row for row in extractions if row["is_audited"]]
@@ -127,8 +128,10 @@ def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Fig
         model_id=model_id,
         by_count=by_count,
         curve=fit_curve(
-            np.array([counts[row["prompt_id"]] for row in calibration], float),
+            np.array([drawn[row["prompt_id"]]["num_images"] for row in calibration], float),
             np.array([row["verdict"] == "extracted" for row in calibration], bool),
+            # Where there is no group, the picture occurs once and has that prompt alone.
+            np.array([-1 - i if group is None else group for i, group in enumerate(groups)], np.int64),
         ),
         controls=controls,
         control_templates=_found(measuring, ("template",)),
@@ -139,12 +142,15 @@ def figures_of(store: Store, model_id: str, *, is_reviewed: bool = False) -> Fig
     )
 
 
-def fit_curve(k: NDArray[np.float64], is_extracted: NDArray[np.bool_], *, seed: int = 0) -> DuplicateCurve | None:
+def fit_curve(
+    k: NDArray[np.float64], is_extracted: NDArray[np.bool_], picture: NDArray[np.int64], *, seed: int = 0
+) -> DuplicateCurve | None:
     """Maximum likelihood; prompts are drawn by k alone, so their weights do not matter to a probability given k.
 
     Args:
         k: (n,) images of each prompt's group, at least 1.
         is_extracted: (n,).
+        picture: (n,) what each prompt is of: prompts of one picture stand or fall together, and the interval knows.
 
     Returns:
         None where fewer than ``MIN_FOUND`` prompts were extracted, or were not.
@@ -155,9 +161,11 @@ def fit_curve(k: NDArray[np.float64], is_extracted: NDArray[np.bool_], *, seed: 
     grid = np.unique(np.round(2.0 ** np.arange(0, np.log2(max(2.0, k.max())) + 0.5, 0.5)))
     rng = np.random.default_rng(seed)
     curves = []
+    place = np.unique(picture, return_inverse=True)[1]
+    prompts_of = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
     for _ in range(NUM_RESAMPLES):
-        drawn = rng.integers(0, len(k), len(k))
-        if 0 < is_extracted[drawn].sum() < len(k):
+        drawn = np.concatenate([prompts_of[i] for i in rng.integers(0, len(prompts_of), len(prompts_of))])
+        if 0 < is_extracted[drawn].sum() < len(drawn):
             curves.append(_curve(grid, *_fit(k[drawn], is_extracted[drawn], start=best)))
     low, high = np.quantile(np.array(curves), [0.025, 0.975], axis=0)
     return DuplicateCurve(

@@ -1,6 +1,8 @@
 """Part 4, must show 1 and 3: extraction from the models that ship, aimed by the scan, judged by what was planted.
 
-Half an hour to an hour on two cores, most of it for the controls.
+Half an hour to an hour on two cores for each model, most of it for the controls. The second model does not ship: train it with
+another seed (CONTRIBUTING, "Train the models that memorize"), and name its folder in ``SCANNER_SECOND_MODEL``. All settings were
+chosen on ``toy``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from scanner.core.config import load_config, override, resolve
 from scanner.core.progress import Progress
 from scanner.core.shares import Share
 from scanner.core.store import Store
-from scanner.extract.figures import figures_of
+from scanner.extract.figures import figures_of, fit_curve
 from scanner.images.distances import unit
 from scanner.lab.curve import Reference
 from scanner.lab.toy_data import ToySet
@@ -36,7 +38,7 @@ CHANGES = {
     "neighbors.threshold": 0.6,
     "neighbors.report_thresholds": [0.6, 0.7, 0.8, 0.9, 0.95],
     "risk.num_control": 640,
-    "risk.num_calibration": 12,
+    "risk.num_calibration": 24,
     "risk.num_outlier": 20,
     "risk.num_template": 2,
     "extract.max_prompts": 60,
@@ -52,12 +54,22 @@ def toy_set(tmp_path_factory) -> tuple[Path, ToySet]:
     return folder, redraw_set(generator_folder("toy"), folder, workers=os.cpu_count() or 1)
 
 
+@pytest.fixture(scope="module", params=["toy", "second"])
+def model(request) -> str:
+    if request.param == "toy":
+        return "toy"
+    if "SCANNER_SECOND_MODEL" not in os.environ:
+        pytest.skip("no second model; train one with another seed and set SCANNER_SECOND_MODEL to its folder")
+    return os.environ["SCANNER_SECOND_MODEL"]
+
+
 @pytest.fixture(scope="module")
-def run(toy_set) -> tuple[Store, dict[int, dict]]:
+def run(toy_set, model) -> tuple[Store, dict[int, dict]]:
     """The scan, then the extraction: nothing of what was planted is told to either."""
     folder, _ = toy_set
-    config = override(load_config("demo"), {"sources": [{"url": str(folder / "shards"), "name": "planted"}], **CHANGES})
-    store = Store(str(folder.parent / "run"))
+    sources = [{"url": str(folder / "shards"), "name": "planted"}]
+    config = override(load_config("demo"), {"sources": sources, "extract.model": model, **CHANGES})
+    store = Store(str(folder.parent / f"run-{Path(model).name}"))
     progress = Progress()
     scan(store, config, progress)
     result = extract(store, resolve(config), progress)
@@ -107,10 +119,10 @@ def test_prompts_of_many_copies_are_found(run, prompts, truth):
         pytest.xfail(f"k = {HIGH}: the model itself has not learnt them all by heart; found {sum(high)} of {len(high)}")
 
 
-def test_the_row_that_came_out_is_named_right(run, toy_set, truth):
+def test_the_row_that_came_out_is_named_right(run, model, toy_set, truth):
     """Against every distinct image of the set, as it is and once through the autoencoder."""
     store, extractions = run
-    generator = load_generator("toy", batch_size=32)
+    generator = load_generator(model, batch_size=32)
     reference = Reference.of(toy_set[1], generator)
     right = []
     for id_, row in extractions.items():
@@ -125,7 +137,36 @@ def test_the_row_that_came_out_is_named_right(run, toy_set, truth):
     assert np.mean(right) >= 0.95
 
 
-def test_controls_and_what_they_got(run, prompts, truth):
+def test_the_curve_predicts_pictures_that_it_was_not_fitted_to(run, prompts, truth):
+    """P(extract | k), fitted to the calibration prompts of half the pictures, against the others: as many are extracted as it
+    says, within what chance allows where pictures stand or fall with all their captions, and it says more than the mean does."""
+    drawn = [(row, prompts[id_]) for id_, row in run[1].items() if "calibration" in prompts[id_]["lanes"]]
+    picture_of = {row["caption"]: row["planted_id"] for row in truth.values()}
+    regime_of = {row["planted_id"]: row["regime"] for row in truth.values()}
+    k = np.array([prompt["num_images"] for _, prompt in drawn], float)
+    hit = np.array([row["verdict"] == "extracted" for row, _ in drawn], bool)
+    picture = np.array([picture_of[prompt["prompt"]] for _, prompt in drawn])
+    # Halves alike: pictures in order of k and of whether their captions differ, every other one.
+    first = {id_: int(k[picture == id_].max()) for id_ in np.unique(picture).tolist()}
+    order = sorted(first, key=lambda id_: (np.ceil(np.log2(first[id_])), str(regime_of[id_]), id_))
+    is_fitted = np.isin(picture, order[::2])
+    curve = fit_curve(k[is_fitted], hit[is_fitted], picture[is_fitted])
+    assert curve is not None
+    p, seen, others = curve.at(k[~is_fitted]), hit[~is_fitted], picture[~is_fitted]
+    strata = np.ceil(np.log2(k[~is_fitted]))
+    for stratum in np.unique(strata).tolist():
+        chosen = strata == stratum
+        share = Share(num_hits=int(seen[chosen].sum()), num_trials=int(chosen.sum()))
+        print(f"k to {2**stratum:.0f}: predicted {p[chosen].mean():.2f}, extracted {share}")
+    error, base = np.mean((seen - p) ** 2), np.mean((seen - hit[is_fitted].mean()) ** 2)
+    residuals = np.array([(seen - p)[others == id_].sum() for id_ in np.unique(others)])
+    z = residuals.sum() / np.sqrt((residuals**2).sum())
+    print(f"predicted {p.sum():.1f}, extracted {seen.sum()} of {len(seen)}: z {z:.2f}; Brier {error:.3f}, of the mean {base:.3f}")
+    assert abs(z) < 1.96
+    assert error < 0.8 * base
+
+
+def test_controls_and_what_they_got(run, model, prompts, truth):
     store, extractions = run
     measured = [row for row in extractions.values() if row["control_use"] == "rates"]
     flagged = [row for row in measured if row["verdict"] in FOUND]
@@ -143,7 +184,8 @@ def test_controls_and_what_they_got(run, prompts, truth):
     assert len(measured) >= 300
     if rows:
         SHEETS.mkdir(exist_ok=True)
-        print(contact_sheet(rows, SHEETS / "controls-flagged.png", columns=4, images_a_row=4))
+        sheet = SHEETS / f"controls-flagged-{Path(model).name}.png"
+        print(contact_sheet(rows, sheet, columns=4, images_a_row=4))
     # Right or wrong is for a person to say: the sheet was looked at, and the note says what was on it.
     own = [row for row in flagged if row["verdict"] == "extracted"]
     print(f"own image given back: {Share(num_hits=len(own), num_trials=len(measured))}")
