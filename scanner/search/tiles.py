@@ -34,6 +34,10 @@ STRIP_TILES = 8
 DENSE = 24
 """Up to so many entries of a product a candidate all rows concerned are multiplied, else pairs are fetched: half a microsecond
 a pair against 12 ns an entry (one AVX-512 core, d = 512)."""
+SPLIT_ENTRIES = 32_768
+"""Entries that are no candidates, from which on the rows of a tile are told apart by group: a third of a millisecond's work."""
+ALIKE_ROWS = 8
+"""Rows of one group in a tile that are computed on their own. Fewer are put together: a product of its own costs 50 us."""
 FEW = 4
 """Where one row in so many may have a pair, only those are looked at."""
 CHECK_ROWS = 512
@@ -163,27 +167,33 @@ class Bounds:
         num_candidates = int(np.count_nonzero(mask))
         if not num_candidates:
             return TilePairs.none()
-        some_rows, some_columns = seen[mask.any(axis=1)], np.flatnonzero(mask.any(axis=0))
-        if len(some_rows) * len(some_columns) <= DENSE * num_candidates:
-            # One product of all rows concerned. What no bound let through is below the threshold here too, but for the mask.
-            found = self._full(take_rows(some_rows), take_columns(some_columns), False)
-            row, column = np.divmod(np.flatnonzero(found.reshape(-1) >= self.radius), len(some_columns))
-            similarity = found[row, column]
-            row, column = some_rows[row], some_columns[column]
-            if shift is not None:
-                once = column + shift > row
-                row, column, similarity = row[once], column[once], similarity[once]
-        else:
-            row, column = np.divmod(np.flatnonzero(mask.reshape(-1)), len(columns))
-            row = seen[row]
-            left, right = take_rows(some_rows), take_columns(some_columns)
-            i, j = _ranks(some_rows, len(rows))[row], _ranks(some_columns, len(columns))[column]
-            similarity = np.empty(len(row), np.float32)
-            for start in range(0, len(row), CHECK_ROWS):
-                block = slice(start, start + CHECK_ROWS)
-                similarity[block] = self._full(left[i[block]], right[j[block]], True)
-            near = similarity >= self.radius
-            row, column, similarity = row[near], column[near], similarity[near]
+        some_columns = np.flatnonzero(mask.any(axis=0))
+        right, rank = take_columns(some_columns), _ranks(some_columns, len(columns))
+        found = []
+        for rows_alike in _rows_alike(mask, len(some_columns), num_candidates):
+            part = mask[rows_alike] if len(rows_alike) < len(mask) else mask
+            part_columns = np.flatnonzero(part.any(axis=0)) if len(rows_alike) < len(mask) else some_columns
+            left = take_rows(seen[rows_alike])
+            if len(rows_alike) * len(part_columns) <= DENSE * int(np.count_nonzero(part)):
+                # One product of all rows concerned. What no bound let through is below the threshold here too, but for the mask.
+                among = right if len(part_columns) == len(right) else right[rank[part_columns]]
+                product = self._full(left, among, False)
+                i, j = np.divmod(np.flatnonzero(product.reshape(-1) >= self.radius), len(part_columns))
+                similarity = product[i, j]
+                row, column = seen[rows_alike][i], part_columns[j]
+                if shift is not None:
+                    once = column + shift > row
+                    row, column, similarity = row[once], column[once], similarity[once]
+            else:
+                i, column = np.divmod(np.flatnonzero(part.reshape(-1)), len(columns))
+                similarity = np.empty(len(i), np.float32)
+                for start in range(0, len(i), CHECK_ROWS):
+                    block = slice(start, start + CHECK_ROWS)
+                    similarity[block] = self._full(left[i[block]], right[rank[column[block]]], True)
+                near = similarity >= self.radius
+                row, column, similarity = seen[rows_alike][i[near]], column[near], similarity[near]
+            found.append((row, column, similarity))
+        row, column, similarity = (np.concatenate(part) for part in zip(*found, strict=True))
         return TilePairs(row=row, column=column, similarity=similarity, num_candidates=num_candidates)
 
     def _candidates(
@@ -280,6 +290,27 @@ def sortable(value: float, dtype: torch.dtype) -> np.float32 | np.int16:
 
     assert value > 0
     return np.float32(value) if dtype == torch.float32 else np.int16(torch.tensor(value, dtype=dtype).view(torch.int16))
+
+
+def _rows_alike(mask: NDArray[np.bool_], num_columns: int, num_candidates: int) -> list[NDArray[np.int64]]:
+    """Rows of a tile that have a candidate, in sets to be computed together.
+
+    In a group every member is a candidate of every other, so that its rows have the same last candidate. Groups computed one by
+    one cost their own squares; together they would cost that of their sum.
+
+    Args:
+        mask: (m, n), candidates.
+        num_columns: that have one.
+    """
+    some = np.flatnonzero(mask.any(axis=1))
+    if len(some) * num_columns - num_candidates <= SPLIT_ENTRIES:
+        return [some]
+    last = mask.shape[1] - 1 - mask[some, ::-1].argmax(axis=1)
+    _, which, sizes = np.unique(last, return_inverse=True, return_counts=True)
+    is_alone = (sizes >= ALIKE_ROWS)[which]
+    alone = some[is_alone][np.argsort(which[is_alone], kind="stable")]
+    pieces = np.split(alone, np.cumsum(sizes[sizes >= ALIKE_ROWS])[:-1]) if len(alone) else []
+    return [piece for piece in (*pieces, some[~is_alone]) if len(piece)]
 
 
 def _ranks(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:

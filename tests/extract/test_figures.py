@@ -33,7 +33,9 @@ def test_prompts_of_one_picture_count_as_one():
     once = fit_curve(k, hit, np.arange(len(k)))
     tenfold = fit_curve(np.repeat(k, 10), np.repeat(hit, 10), np.repeat(np.arange(len(k)), 10))
     as_if_apart = fit_curve(np.repeat(k, 10), np.repeat(hit, 10), np.arange(10 * len(k)))
-    assert once is not None and tenfold is not None and as_if_apart is not None
+    assert once is not None
+    assert tenfold is not None
+    assert as_if_apart is not None
     widths = [float(np.mean(curve.high - curve.low)) for curve in (once, tenfold, as_if_apart)]
     assert widths[1] == pytest.approx(widths[0], rel=0.35)
     assert widths[2] < 0.5 * widths[1]

@@ -1,0 +1,64 @@
+"""One tile: groups that lie among one another are computed one by one, and nothing depends on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from scanner.search import tiles
+from scanner.search.bounds import fit_rotation
+from scanner.search.tiles import Bounds, HeldRows
+
+THRESHOLD = 0.9
+
+
+def interleaved(rng: np.random.Generator, *sizes: int) -> np.ndarray:
+    """Groups of these sizes in random order, cosines of about .93 within each, and as many rows alone."""
+    groups = []
+    for size in sizes:
+        centre = rng.standard_normal(96)
+        noise = rng.standard_normal((size, 96))
+        groups.append(centre / np.linalg.norm(centre) + 0.27 * noise / np.linalg.norm(noise, axis=1)[:, None])
+    groups.append(rng.standard_normal((sum(sizes), 96)))
+    rows = np.concatenate(groups)[rng.permutation(2 * sum(sizes))].astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1)[:, None]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("offset", [None, 0])
+def test_groups_among_one_another_give_the_pairs_of_a_brute_force(precision, offset, monkeypatch):
+    rows = interleaved(np.random.default_rng(0), 90, 60, 40, 9, 3, 2)
+    split = []
+    plain = tiles._rows_alike
+
+    def watched(*arguments):
+        split.append([len(piece) for piece in plain(*arguments)])
+        return plain(*arguments)
+
+    monkeypatch.setattr(tiles, "SPLIT_ENTRIES", 1000)
+    monkeypatch.setattr(tiles, "_rows_alike", watched)
+    limits = Bounds(np.float32(THRESHOLD), precision)
+    rotation = fit_rotation(rows, THRESHOLD, width=24)
+    bounds = limits.of(rows, rotation)
+    reader = HeldRows(rows)
+    found = limits.pairs(bounds, bounds, reader.take, reader.take, offset=offset)
+    similarity = rows @ rows.T
+    wanted = np.triu(similarity >= THRESHOLD, 1) if offset is not None else similarity >= THRESHOLD
+    is_found = np.zeros_like(wanted)
+    is_found[found.row, found.column] = True
+    assert len(found.row) == is_found.sum(), "no pair twice"
+    apart = is_found != wanted
+    assert np.abs(similarity[apart] - THRESHOLD).max(initial=0) < 1e-6
+    assert np.allclose(found.similarity, similarity[found.row, found.column], atol=1e-6)
+    assert {90, 60, 40, 9} <= {size for sizes in split for size in sizes} or offset == 0
+    assert len(split[0]) >= 4
+
+
+def test_rows_of_one_group_are_told_by_their_last_candidate():
+    mask = np.zeros((40, 64), bool)
+    for group in (np.arange(0, 20, 2), np.arange(1, 21, 2), np.arange(30, 33)):
+        mask[np.ix_(group, group)] = True
+    pieces = tiles._rows_alike(mask, 23, int(mask.sum()) - tiles.SPLIT_ENTRIES)
+    assert [piece.tolist() for piece in pieces] == [list(range(0, 20, 2)), list(range(1, 21, 2)), [30, 31, 32]]
+    (whole,) = tiles._rows_alike(mask, 23, int(mask.sum()))
+    assert whole.tolist() == sorted([*range(20), 30, 31, 32])
