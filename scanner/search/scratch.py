@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scanner.core.errors import StoreError
 from scanner.search.threshold import FloatRows, unit_rows, widened
 
-RELEASE_BYTES = 1 << 28
+RELEASE_BYTES = 1 << 27
 """Of mapped rows read, after which their pages are given back: they stay cached where there is room, and count as free."""
 
 
