@@ -79,4 +79,7 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
         # 5. One page that a person can read. It re-reads a few originals, so it comes last and may be made again alone.
         page = report.run(store, config, sources, progress)
 
+        # Said last, and gone while a scan is under way: tables of two scans are nothing to judge a set by.
+        store.write_run({**run, "encoder": embedded.encoder_facts(), "search": found.search_facts(), "is_finished": True})
+
     return ScanSummary.of(store, embedded, found, verified, ranked, page, sources, seconds=time.perf_counter() - start)

@@ -11,6 +11,7 @@ from typing import Any
 
 from scanner import __version__
 from scanner.core.memory import peak_memory_bytes
+from scanner.core.printable import printable
 from scanner.core.sql import connect, find_query, run_query
 from scanner.core.store import Store
 from scanner.embed.stage import EmbedResult
@@ -21,6 +22,7 @@ from scanner.sources.base import Source
 from scanner.verify.stage import VerifyResult
 
 SUMMARY_FILE = "summary.json"
+CAPTION_WIDTH = 90
 LIBRARIES = ("torch", "torchvision", "open_clip_torch", "faiss-cpu", "faiss-gpu", "pyarrow", "duckdb", "numpy", "pillow", "scipy")
 
 
@@ -212,7 +214,8 @@ class ScanSummary:
         if self.top_captions:
             out.append("Captions to worry about first (images with this caption / images of the group):")
         out += [
-            f"  {row['risk_rank']:>3}. {row['num_caption_images']:>5,} / {row['num_images']:<5,} {_shown(row['caption'])}"
+            f"  {row['risk_rank']:>3}. {row['num_caption_images']:>5,} / {row['num_images']:<5,} "
+            + printable(row["caption"], width=CAPTION_WIDTH)
             for row in self.top_captions
         ]
         done = [
@@ -230,9 +233,3 @@ class ScanSummary:
             out.append("Nothing was recomputed: the run was up to date.")
         out.append(f"Report: {self.report}")
         return out
-
-
-def _shown(caption: str, width: int = 90) -> str:
-    """A caption on one line of a terminal: no control characters, clipped visibly."""
-    plain = "".join(c if c.isprintable() else " " for c in caption)
-    return plain if len(plain) <= width else plain[: width - 1] + "…"

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 
 import click
 
@@ -22,12 +23,16 @@ COMMANDS = {
     "status": ("scanner.cli.inspect", "Where a run is: parts done, tables, last summary."),
     "query": ("scanner.cli.query", "Answer a question of the query library."),
     "sql": ("scanner.cli.query", "Run your own SQL over the tables of a run."),
+    "check": ("scanner.cli.check", "The gate: hold a run against a policy, and answer with an exit code."),
     "report": ("scanner.cli.scan", "Make the HTML report of a run again."),
     "clean": ("scanner.cli.inspect", "Remove files that no table lists."),
     "tables": ("scanner.cli.inspect", "The documented schema of every table."),
     "demo": ("scanner.cli.demo", "Make a small set with planted duplicates and scan it."),
     "lab": ("scanner.cli.lab", "Planted sets with known truth, the bundled models, and scores."),
 }
+
+OUR_MISTAKE = 70
+"""Exit code of an exception that is no ScannerError: EX_SOFTWARE of sysexits.h."""
 
 
 class LazyGroup(click.Group):
@@ -58,6 +63,9 @@ class LazyGroup(click.Group):
 def cli(verbose: bool) -> None:
     """Find the duplicates of an image-caption training set before a model memorizes them, and rank the risk.
 
+    Exit codes: 0 done (`check`: passed); 1 `check` found a violation; 2 an error that you can mend (`check`: could not tell); 3
+    `scan` found less than the recall asked for; 70 a mistake of ours, with a traceback; 130 stopped.
+
     \b
     Example:
       scanner scan my-images/ --out run
@@ -77,13 +85,17 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        sys.exit(ScannerError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped. Run the same command again to go on from here.", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output went away (`| head`); what is left to flush has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception:
+        # Python's own code for it, 1, means that a policy is violated, and nothing else.
+        traceback.print_exc()
+        sys.exit(OUR_MISTAKE)
 
 
 if __name__ == "__main__":

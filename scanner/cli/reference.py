@@ -8,6 +8,7 @@ import click
 
 from scanner.cli.main import cli
 from scanner.core.reference import commands_page, configs_page, queries_page, tables_page
+from scanner.gate.page import policies_page
 from scanner.plan.page import plan_page
 
 
@@ -19,6 +20,7 @@ def pages() -> dict[str, str]:
         "configs.md": configs_page(),
         "commands.md": commands_page(cli),
         "plan.md": plan_page(),
+        "policies.md": policies_page(),
     }
 
 

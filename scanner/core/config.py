@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from scanner.core.amounts import parse_bytes
 from scanner.core.errors import ConfigError, nearest
 from scanner.core.extract_config import ExtractConfig
-from scanner.core.section import Section
+from scanner.core.section import Section, checked
 
 
 class SourceConfig(Section):
@@ -287,32 +287,7 @@ def parse_config(text: str, *, where: str) -> RunConfig:
 
 def check_config(data: Mapping[str, Any], *, where: str) -> RunConfig:
     """Config of plain data. Raises ConfigError that names the key, what was found, and the nearest known key."""
-    try:
-        return RunConfig.model_validate(dict(data))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        path = ".".join(str(step) for step in first["loc"]) or "config"
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(
-                f"{where}: unknown key {path!r}.", next_step=nearest(str(first["loc"][-1]), _keys_beside(first["loc"]))
-            ) from None
-        found = first.get("input")
-        shown = f" (found {found!r})" if not isinstance(found, dict | BaseModel) else ""
-        raise ConfigError(
-            f"{where}: {path}: {first['msg']}{shown}.", next_step="docs/configs.md lists every key and its range."
-        ) from None
-
-
-def _keys_beside(path: tuple[int | str, ...]) -> list[str]:
-    """Known keys of the section in which the last step of ``path`` stands."""
-    section: type[BaseModel] = RunConfig
-    for step in path[:-1]:
-        if isinstance(step, int):
-            continue
-        annotation = section.model_fields[str(step)].annotation
-        inner = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((a for a in inner if isinstance(a, type) and issubclass(a, BaseModel)), section)
-    return list(section.model_fields)
+    return checked(RunConfig, data, where=where, page="configs.md")
 
 
 def override(config: RunConfig, changes: Mapping[str, Any], *, where: str = "command line") -> RunConfig:

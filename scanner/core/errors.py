@@ -53,6 +53,16 @@ class RecallError(ScannerError):
     exit_code = 3
 
 
+class ViolationError(ScannerError):
+    """A run that a policy finds wanting. No other error has this exit code, so that it means nothing else."""
+
+    exit_code = 1
+
+
+class UndecidedError(ScannerError):
+    """A run of which a policy cannot tell: what it asks for was not looked at."""
+
+
 class LockedError(StoreError):
     """Another scan is writing this run."""
 

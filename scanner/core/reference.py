@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
+from datetime import date
 from importlib import resources
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
@@ -28,7 +29,7 @@ _GENERATED = "<!-- Generated from {source} by `make docs`. Edit that, not this. 
 
 def tables_page() -> str:
     """docs/tables.md: every table with its grain, key and columns."""
-    lines = _opening(
+    lines = opening(
         "Tables",
         "scanner/core/schemas.py",
         "A run is a folder; each table is a folder of Parquet parts in it, listed by `_table.json`. `scanner sql` and"
@@ -48,13 +49,13 @@ def tables_page() -> str:
             (f"`{c.name}`", f"`{c.type}{'?' if c.is_nullable else ''}`", f"`{ARROW_TO_SQL[c.type]}`", c.doc)
             for c in table.columns
         ]
-        lines += _grid(("column", "type", "in SQL", "holds"), rows)
-    return _page(lines)
+        lines += grid(("column", "type", "in SQL", "holds"), rows)
+    return page(lines)
 
 
 def queries_page() -> str:
     """docs/queries.md: every query with its purpose, grain, tables, parameters and an example."""
-    lines = _opening(
+    lines = opening(
         "Queries",
         "the headers of queries/",
         "`scanner query RUN NAME` answers them; `scanner query RUN` lists them. A name without its area will do where it is"
@@ -67,18 +68,19 @@ def queries_page() -> str:
             lines += ["", f"## {area}"]
         lines += ["", f"### {query.name}", "", _sentence(query.purpose), ""]
         lines += [f"Grain: {query.grain}. Reads {_codes(query.reads)}. SQL: [{query.name}.sql](../queries/{query.name}.sql).", ""]
+        lines += [line for need in query.needs for line in (f"No rows say nothing where {need.reason}.", "")]
         if query.parameters:
             rows = [
-                (f"`{p.name}`", p.type, "required" if p.default is None else f"`{p.default}`", p.doc) for p in query.parameters
+                (f"`{p.name}`", p.takes, "required" if p.default is None else f"`{p.default}`", p.doc) for p in query.parameters
             ]
-            lines += [*_grid(("parameter", "type", "default", "means"), rows), ""]
+            lines += [*grid(("parameter", "type", "default", "means"), rows), ""]
         lines += ["```sh", query.example, "```"]
-    return _page(lines)
+    return page(lines)
 
 
 def configs_page() -> str:
     """docs/configs.md: every key with its type, default, range and meaning; the shipped files; thresholds by encoder."""
-    lines = _opening(
+    lines = opening(
         "Configs",
         "scanner/core/config.py and configs/",
         "`scanner run FILE` takes a YAML of the keys below; `scanner scan --config FILE` takes the same, and its flags win over"
@@ -86,14 +88,10 @@ def configs_page() -> str:
         " resolved config is written into `run.yaml`.",
     )
     lines += ["", "## Keys", ""]
-    rows = [
-        (f"`{path}`", _code(_type_name(field.annotation)), _default(field), _range(field), _doc(field))
-        for path, field in config_keys()
-    ]
-    lines += _grid(("key", "type", "default", "range", "means"), rows)
+    lines += keys_grid(RunConfig)
     lines += ["", "## Shipped configs", ""]
     files = [name for name in shipped_configs() if name != "encoders"]
-    lines += _grid(
+    lines += grid(
         ("file", "is for"), [(f"[{n}.yaml](../configs/{n}.yaml)", " ".join(load_config(n).description.split())) for n in files]
     )
     lines += ["", "## Thresholds by encoder", ""]
@@ -103,8 +101,8 @@ def configs_page() -> str:
         (f"`{name}`", str(preset["threshold"]), ", ".join(map(str, preset["report_thresholds"])), preset["reason"])
         for name, preset in presets.items()
     ]
-    lines += _grid(("encoder", "threshold", "also counted at", "reason"), thresholds)
-    return _page(lines)
+    lines += grid(("encoder", "threshold", "also counted at", "reason"), thresholds)
+    return page(lines)
 
 
 def commands_page(group: click.Group) -> str:
@@ -113,7 +111,7 @@ def commands_page(group: click.Group) -> str:
 
     program = "scanner"
     context = click.Context(group, info_name=program)
-    lines = _opening("Commands", "the help texts of scanner/cli/", _flow(group.help or ""))
+    lines = opening("Commands", "the help texts of scanner/cli/", _flow(group.help or ""))
     for name, command in walk_commands(group, context):
         inner = click.Context(command, info_name=name, parent=context)
         usage = " ".join([program, name, *command.collect_usage_pieces(inner)])
@@ -125,8 +123,8 @@ def commands_page(group: click.Group) -> str:
                 # Placeholders such as <model> would be read as HTML.
                 rows.append((_code(record[0]), " ".join(record[1].split()).replace("<", "&lt;")))
         if rows:
-            lines += ["", *_grid(("option", "means"), rows)]
-    return _page(lines)
+            lines += ["", *grid(("option", "means"), rows)]
+    return page(lines)
 
 
 def walk_commands(group: click.Group, context: click.Context, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -141,14 +139,24 @@ def walk_commands(group: click.Group, context: click.Context, prefix: str = "") 
             yield from walk_commands(command, click.Context(command, info_name=name, parent=context), f"{prefix}{name} ")
 
 
+def keys_grid(section: type[BaseModel]) -> list[str]:
+    """A table of the keys of a config or a policy: type, default, range and meaning."""
+    rows = [
+        (f"`{path}`", _code(_type_name(field.annotation)), _default(field), _range(field), _doc(field))
+        for path, field in config_keys(section)
+    ]
+    return grid(("key", "type", "default", "range", "means"), rows)
+
+
 def config_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted path and field of every key that holds a value, sections entered; ``sources[].url`` for keys of list items."""
+    """Dotted path and field of every key that holds a value, sections entered; ``sources[].url`` for keys of list items,
+    ``rules.NAME.query`` for those of named ones."""
     for name, field in section.model_fields.items():
         inner = _section_of(field.annotation)
         if inner is None:
             yield prefix + name, field
         else:
-            item = "[]" if get_origin(field.annotation) is tuple else ""
+            item = {tuple: "[]", dict: ".NAME"}.get(get_origin(field.annotation), "")
             yield from config_keys(inner, f"{prefix}{name}{item}.")
 
 
@@ -173,7 +181,9 @@ def _type_name(annotation: Any) -> str:
         return " | ".join(_type_name(choice) for choice in inner)
     if origin is tuple:
         return f"list of {_type_name(inner[0])}"
-    names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true | false"}
+    if origin is dict:
+        return "mapping"
+    names: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "true | false", date: "date"}
     return names[annotation]
 
 
@@ -198,15 +208,17 @@ def _doc(field: FieldInfo) -> str:
     return _flow(field.description)
 
 
-def _opening(title: str, source: str, text: str) -> list[str]:
+def opening(title: str, source: str, text: str) -> list[str]:
+    """The lines that a generated page starts with."""
     return [f"# {title}", "", _GENERATED.format(source=source), "", text]
 
 
-def _page(lines: list[str]) -> str:
+def page(lines: list[str]) -> str:
+    """The lines as the content of a file."""
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _grid(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
+def grid(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     """A Markdown table; a bar inside a cell, code or not, is escaped, or it would end the cell."""
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
     return ["| " + " | ".join(row) + " |" for row in (list(head), ["---"] * len(head), *cells)]

@@ -327,6 +327,9 @@ _ALL = (
 
 TABLES: dict[str, TableSchema] = {table.name: table for table in _ALL}
 
+EMPTY_UNTIL_WRITTEN = frozenset({"reviews", "comparisons", "leaks"})
+"""Tables whose absence says what their emptiness says: nobody reviewed, nobody compared. Queries see them empty."""
+
 
 def arrow_schema(name: str, *, embedding_dim: int | None = None) -> pa.Schema:
     """Arrow schema of a table; ``embedding_dim`` fixes the width of an embedding column (2 bytes a dimension)."""

@@ -5,8 +5,12 @@ A query file is plain SQL with ``$parameters`` under a header of comments::
     -- purpose: captions that most images of one group carry
     -- grain:   one row per group and caption
     -- reads:   group_captions, group_risk
+    -- needs:   exists (from group_risk) -- no group was ranked
     -- param:   limit integer = 20 -- rows
     -- example: scanner query RUN risk/top_captions --param limit=10
+
+``needs`` is for queries whose rows are violations: where its condition does not hold, that there are none says nothing, for the
+reason beside it. What ``param`` says is in ``core.parameters``.
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from scanner.core.errors import QueryError, nearest
-from scanner.core.schemas import ARROW_TO_SQL, TABLES
-from scanner.core.store import Store
+from scanner.core.errors import QueryError, StoreError, nearest
+from scanner.core.parameters import Parameter, parse_parameter
+from scanner.core.schemas import ARROW_TO_SQL, EMPTY_UNTIL_WRITTEN, TABLES
+from scanner.core.store import COMMIT_FILE, Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -47,17 +52,13 @@ create or replace macro caption_kind(caption) as
     2 * least(len(string_split(trim(caption), ' ')) // 3, 10) + regexp_matches(caption, '[0-9]')::integer;
 """
 
-_TYPES: dict[str, type] = {"integer": int, "number": float, "text": str}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
-    """A ``$parameter`` of a query: its type (integer, number, text), default and meaning with unit."""
+class Need:
+    """What must hold of a run for no rows to mean that there are none: a condition in SQL, and what is amiss where it fails."""
 
-    name: str
-    type: str
-    default: str | None
-    doc: str
+    condition: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,7 @@ class Query:
     parameters: tuple[Parameter, ...]
     example: str
     sql: str
+    needs: tuple[Need, ...] = ()
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Typed values of all parameters. Raises QueryError for unknown, missing or ill-typed ones."""
@@ -83,32 +85,28 @@ class Query:
                 )
         values = {}
         for name, parameter in known.items():
-            text = given.get(name, parameter.default)
-            if text is None:
+            value = given.get(name, parameter.default)
+            if value is None:
                 raise QueryError(
                     f"Query {self.name} needs parameter {name} ({parameter.doc}).", next_step=f"Add --param {name}=…."
                 )
-            try:
-                values[name] = _TYPES[parameter.type](text)
-            except ValueError:
-                raise QueryError(
-                    f"Parameter {name} of {self.name} takes {parameter.type}, not {text!r}.", next_step=parameter.doc
-                ) from None
+            values[name] = parameter.read(value, query=self.name)
         return values
 
 
 def _parse(name: str, text: str) -> Query:
     header: dict[str, str] = {}
-    parameters = []
+    parameters, needs = [], []
     for line in text.splitlines():
         match = re.match(r"--\s*(\w+):\s*(.*)", line)
         if not match:
             break
         field, value = match[1], match[2].strip()
         if field == "param":
-            found = re.match(r"(\w+)\s+(integer|number|text)(?:\s*=\s*(\S+))?\s+--\s*(.+)", value)
-            assert found, f"queries/{name}.sql: malformed param line {line!r}"
-            parameters.append(Parameter(name=found[1], type=found[2], default=found[3], doc=found[4]))
+            parameters.append(parse_parameter(value, query=name))
+        elif field == "needs":
+            condition, _, reason = value.partition(" -- ")
+            needs.append(Need(condition=condition.strip(), reason=reason.strip()))
         else:
             header[field] = value
     missing = {"purpose", "grain", "reads", "example"} - set(header)
@@ -121,6 +119,7 @@ def _parse(name: str, text: str) -> Query:
         parameters=tuple(parameters),
         example=header["example"],
         sql=text,
+        needs=tuple(needs),
     )
 
 
@@ -152,7 +151,11 @@ def connect(store: Store, *, memory: str = "4GB", threads: int = 0) -> duckdb.Du
     """An in-memory database with a view for every committed table of the run, and the macros ``vec``, ``host``,
     ``caption_hash`` and ``caption_kind`` (words in threes, digits or none).
 
-    A committed table without rows is an empty view with its columns; one never committed has no view.
+    A committed table without rows is an empty view with its columns, and so is one of ``EMPTY_UNTIL_WRITTEN`` that is not there;
+    another that was never committed has no view.
+
+    Raises:
+        StoreError: a part is gone or damaged.
     """
     import duckdb
 
@@ -169,16 +172,23 @@ def connect(store: Store, *, memory: str = "4GB", threads: int = 0) -> duckdb.Du
     readable: list[str] = []
     for table, schema in TABLES.items():
         manifest = store.manifest(table)
-        if manifest is None:
+        # A table of an older version is not empty, but unknown.
+        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or store.fs.exists(store.path(table, COMMIT_FILE))):
             continue
-        if manifest.num_rows:
+        if manifest is not None and manifest.num_rows:
             paths = [_literal(protocol + path) for path in store.part_paths(table)]
             readable += paths
             source = f"select * from read_parquet([{', '.join(paths)}], hive_partitioning = false)"
         else:
             columns = ", ".join(f"null::{ARROW_TO_SQL[c.type]} as {_quoted(c.name)}" for c in schema.columns)
             source = f"select {columns} where false"
-        connection.execute(f"create view {_quoted(table)} as {source}")
+        try:
+            connection.execute(f"create view {_quoted(table)} as {source}")
+        except duckdb.Error as error:
+            raise StoreError(
+                f"Table {table} of {store.url} cannot be read: {error}.",
+                next_step="Delete the part that is named and run the same command again.",
+            ) from None
     # From here on the parts are all that any statement can open, whatever its text says.
     connection.execute(f"set allowed_paths = [{', '.join(readable)}]")
     connection.execute("set enable_external_access = false")

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from scanner.core.errors import QueryError
+from scanner.core.schemas import EMPTY_UNTIL_WRITTEN
 from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries, run_query
-from scanner.core.store import Store
+from scanner.core.store import COMMIT_FILE, Store
 from scanner.core.vectors import to_column, to_matrix
 
 
@@ -121,3 +122,15 @@ def test_fetch_table_gives_arrow(store):
         assert fetch_table(connection, "select threshold from thresholds where threshold > $t", {"t": 0.92}).to_pylist() == [
             {"threshold": 0.95}
         ]
+
+
+def test_tables_that_only_later_commands_fill_are_empty_until_then_unless_they_are_of_another_version(store):
+    write_sweep(store)
+    with connect(store) as connection:
+        for table in EMPTY_UNTIL_WRITTEN:
+            assert execute(connection, f"select * from {table}").fetchall() == []
+        with pytest.raises(QueryError, match="table extractions"):
+            execute(connection, "select * from extractions")
+    store.put(b'{"parts": [], "version": 0, "metadata": {}}', "reviews", COMMIT_FILE)
+    with connect(store) as connection, pytest.raises(QueryError, match="table reviews"):
+        execute(connection, "select * from reviews")
