@@ -119,7 +119,8 @@ def unmet_needs(connection: duckdb.DuckDBPyConnection, query: Query, arguments: 
     reasons = []
     for need in query.needs:
         used = {name: value for name, value in arguments.items() if re.search(rf"\${name}\b", need.condition)}
-        row = execute(connection, f"select {need.condition}", used, name=query.name).fetchone()
-        if not (row and row[0]):
+        # All rows, though it is one: a result that is left half read blocks the next statement.
+        ((holds,),) = execute(connection, f"select {need.condition}", used, name=query.name).fetchall()
+        if not holds:
             reasons.append(Template(need.reason).safe_substitute(arguments))
     return reasons

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from scanner.core.config import fingerprint
 from scanner.core.schemas import TABLES, arrow_schema
 from scanner.core.store import Store
 
@@ -18,7 +19,7 @@ def write(store: Store, table: str, rows: list[dict]) -> None:
     if "status" in blank:
         blank["status"] = "current" if table == "shards" else "ok"
     content = pa.Table.from_pylist([{**blank, **row} for row in rows], schema=arrow_schema(table))
-    store.write_table(table, content, fingerprint=f"{len(rows):064x}", part_rows=100)
+    store.write_table(table, content, fingerprint=fingerprint(rows), part_rows=100)
 
 
 def build(folder: str) -> Store:
