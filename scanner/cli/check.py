@@ -86,7 +86,7 @@ def check(
 def _printed(result: CheckResult, format_: str) -> str:
     from scanner.gate.json_form import json_text
     from scanner.gate.junit import junit_text
-    from scanner.gate.step_summary import annotations, markdown_text
+    from scanner.gate.step_summary import annotation_lines, markdown_text
     from scanner.gate.text_form import text_lines
 
     if format_ == "json":
@@ -97,7 +97,7 @@ def _printed(result: CheckResult, format_: str) -> str:
     if format_ == "github":
         if not os.environ.get(STEP_SUMMARY):
             return markdown_text(result)
-        lines += annotations(result)
+        lines += annotation_lines(result)
     return "\n".join(lines) + "\n"
 
 

@@ -156,7 +156,8 @@ def config_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> Itera
         if inner is None:
             yield prefix + name, field
         else:
-            item = {tuple: "[]", dict: ".NAME"}.get(get_origin(field.annotation), "")
+            origin = get_origin(field.annotation)
+            item = "[]" if origin is tuple else ".NAME" if origin is dict else ""
             yield from config_keys(inner, f"{prefix}{name}{item}.")
 
 

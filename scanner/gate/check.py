@@ -72,7 +72,7 @@ def _result(
             found = _violators(connection, rule, waivers, limit=limit)
             reason = "; ".join(unmet_needs(connection, rule.asks, rule.arguments))
         except QueryError as error:
-            reason = " ".join(f"{error.message} {error.next_step}".split())
+            reason = " ".join(f"{error.message} {error.next_step}".split()).rstrip(".")
     outcome = _outcome(rule, found, waivers, is_unknown=bool(reason))
     return RuleResult(
         name=name, why=rule.why, severity=rule.severity, is_required=rule.required, outcome=outcome, query=rule.asks.name,

@@ -17,7 +17,7 @@ Outcome = Literal["pass", "violated", "unknown", "waived", "off"]
 asked."""
 
 EXIT_CODES: Mapping[str, int] = {"pass": 0, "violated": 1, "unknown": 2}
-SAID: Mapping[str, str] = {
+SAID: Mapping[Outcome, str] = {
     "pass": "passed", "violated": "violated", "unknown": "could not tell", "waived": "waived", "off": "off",
 }  # fmt: skip
 
@@ -93,7 +93,7 @@ def limit_text(value: Any) -> str:
     """A limit as ``--param`` takes it."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,7 @@ def markdown_text(result: CheckResult) -> str:
     return "\n".join(lines) + "\n\n"
 
 
-def annotations(result: CheckResult) -> list[str]:
+def annotation_lines(result: CheckResult) -> list[str]:
     """Workflow commands that put what was violated, or could not be told, at the head of the job."""
     found = []
     for rule in result.rules:

@@ -87,12 +87,16 @@ class WaiverUse:
         """As a person reads it; the waiver's own words last."""
         what = "the whole rule" if self.waiver.is_of_whole_rule else _names(self.waiver.where)
         if self.status == "expired":
-            state = f"EXPIRED on {self.waiver.expires}, {-self.days_left:,} days ago" + ("" if self.is_used else "; it can go")
+            state = f"EXPIRED on {self.waiver.expires}, {_days(-self.days_left)} ago" + ("" if self.is_used else "; it can go")
         else:
-            days = "today is the last day" if not self.days_left else f"{self.days_left:,} days left"
+            days = "today is the last day" if not self.days_left else f"{_days(self.days_left)} left"
             state = f"until {self.waiver.expires}, {days}" + ("" if self.is_used else "; it MATCHES NOTHING")
         who = f" ({self.waiver.approved_by})" if self.waiver.approved_by else ""
         return f"waiver of {what}: {state}: {self.waiver.reason}{who}"
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number:,} days"
 
 
 def _names(where: dict[str, tuple[str, ...]]) -> str:

@@ -13,7 +13,7 @@ from scanner.gate.check import check
 from scanner.gate.json_form import json_text
 from scanner.gate.junit import junit_text
 from scanner.gate.policy import Policy, Rule
-from scanner.gate.step_summary import annotations, markdown_text
+from scanner.gate.step_summary import annotation_lines, markdown_text
 from scanner.gate.text_form import text_lines
 from scanner.gate.waivers import Waiver
 
@@ -131,7 +131,7 @@ def test_no_line_of_the_log_is_a_command_of_a_caption(result):
 
 
 def test_annotations_are_one_line_each_and_weigh_what_the_rule_weighs(result):
-    found = annotations(result)
+    found = annotation_lines(result)
     levels = {re.search(r"title=scanner check%3A (\w+)::", line)[1]: line.split("::")[1].split()[0] for line in found}
     assert levels == {
         "fails": "error", "warns": "warning", "cannot_tell": "error", "need_not_tell": "notice", "half_waived": "error",
