@@ -8,7 +8,7 @@ with
 per_dataset as (
     select
         dataset, count(*) as num_images, count(*) filter (where caption is null) as num_without,
-        count(*) filter (where trim(caption, E' \t\r\n') = '') as num_empty
+        count(*) filter (where not regexp_matches(caption, '\S')) as num_empty
     from images
     where status = 'ok'
     group by dataset

@@ -16,7 +16,7 @@ often as (
 final as (
     select caption, count(*) as num_images, count(distinct dataset) as num_datasets, min(image_id) as first_image_id
     from images
-    where status = 'ok' and hash(caption) in (select caption_number from often) and trim(caption, E' \t\r\n') <> ''
+    where status = 'ok' and hash(caption) in (select caption_number from often) and regexp_matches(caption, '\S')
     group by caption
     having count(*) > $max_images
 )

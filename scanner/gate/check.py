@@ -13,7 +13,7 @@ from datetime import date
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from scanner.core.errors import QueryError
+from scanner.core.errors import QueryError, StoreError
 from scanner.core.sql import Query, connect, execute, fetch_blocks
 from scanner.core.store import Store
 from scanner.gate.policy import LIMIT, Policy, Rule
@@ -46,16 +46,22 @@ def check(store: Store, policy: Policy, *, today: date, limit: int) -> CheckResu
         limit: violators of each rule that are kept to be shown; all are counted.
 
     Raises:
-        StoreError: the run is damaged.
+        StoreError: the run is damaged, or was written meanwhile.
         ConfigError: a waiver names a column that the violators of its rule do not have.
     """
     start = time.perf_counter()
-    is_finished = store.read_run().get("is_finished") is True
+    run = store.read_run()
+    is_finished = run.get("is_finished") is True
     with connect(store) as connection:
         results = []
         for name, rule in policy.rules.items():
             waivers = RuleWaivers([one for one in policy.waivers if one.rule == name], today=today, rule=name)
             results.append(_result(connection, name, rule, waivers, is_finished=is_finished, limit=limit))
+    if store.read_run() != run:
+        raise StoreError(
+            f"A scan of {store.url} began or ended while it was judged: its tables may be of two scans.",
+            next_step="Check it again when the scan has ended.",
+        )
     return CheckResult(
         run=store.url, policy=policy.name, description=policy.description, as_of=today, rules=tuple(results),
         seconds=time.perf_counter() - start,

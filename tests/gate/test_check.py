@@ -253,3 +253,11 @@ def test_every_rule_of_the_default_passes_and_fails_by_its_limit(every_fault, na
         changed = rule.model_copy(update={"params": {**rule.params, **limits}})
         result = check(every_fault, Policy(name="own", description="", rules={name: changed}), today=TODAY, limit=20)
         assert result.rules[0].outcome == outcome, (limits, result.rules[0].line())
+
+
+def test_a_scan_that_begins_meanwhile_is_noticed(store, monkeypatch):
+    finished = store.read_run()
+    states = [finished, {"config": {}}]
+    monkeypatch.setattr(Store, "read_run", lambda self: states.pop(0))
+    with pytest.raises(StoreError, match="while it was judged"):
+        ask(store)
