@@ -327,8 +327,8 @@ _ALL = (
 
 TABLES: dict[str, TableSchema] = {table.name: table for table in _ALL}
 
-EMPTY_UNTIL_WRITTEN = frozenset({"reviews", "comparisons", "leaks"})
-"""Tables whose absence says what their emptiness says: nobody reviewed, nobody compared. Queries see them empty."""
+EMPTY_UNTIL_WRITTEN = frozenset({"reviews"})
+"""Tables whose absence says what their emptiness says: nobody reviewed anything. Queries see them empty."""
 
 
 def arrow_schema(name: str, *, embedding_dim: int | None = None) -> pa.Schema:

@@ -192,7 +192,7 @@ def test_the_three_exit_codes(judged, scanner, tmp_path):
     said = scanner("check", plain, "--policy", policy, check=False)
     print(f"\n{said.out}{said.err}")
     assert said.code == 2, "nobody compared it with anything, and no model was tried"
-    assert "eval_overlap, takedown_matches, extractions." in said.err
+    assert "eval_overlap, takedown_matches, comparisons, extractions." in said.err
     policy = policy_file(tmp_path / "own.yaml", {**passing, "duplicate_count": judged.limits["duplicate_count"][1]})
     assert scanner("check", plain, "--policy", policy, check=False).code == 1, "what is violated wins"
     assert scanner("check", plain, "--policy", tmp_path / "none.yaml", check=False).code == 2

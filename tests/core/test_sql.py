@@ -124,7 +124,7 @@ def test_fetch_table_gives_arrow(store):
         ]
 
 
-def test_tables_that_only_later_commands_fill_are_empty_until_then_unless_they_are_of_another_version(store):
+def test_a_table_that_only_people_fill_is_empty_until_then_unless_it_is_of_another_version(store):
     write_sweep(store)
     with connect(store) as connection:
         for table in EMPTY_UNTIL_WRITTEN:
