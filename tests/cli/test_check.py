@@ -69,7 +69,7 @@ def test_the_three_exit_codes(run, call, policy):
     code, said, err = call(run, "--policy", policy(3, required=True))
     assert code == 2
     assert "could not tell of" in err
-    assert "reads table comparisons" in said
+    assert "hygiene/leaked_images reads table" in said
 
 
 @pytest.mark.parametrize(

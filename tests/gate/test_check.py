@@ -64,7 +64,7 @@ def test_all_violators_are_counted_and_some_are_shown(store):
 MISSING = {
     "hygiene/low_recall": "audit", "hygiene/large_groups": "group_risk", "hygiene/blank_share": "group_evidence",
     "hygiene/redundant_share": "groups", "hygiene/confirmed_extractions": "extractions",
-    "hygiene/leaked_images": "comparisons", "hygiene/incomplete_comparisons": "comparisons",
+    "hygiene/leaked_images": "leaks", "hygiene/incomplete_comparisons": "comparisons",
 }  # fmt: skip
 
 
