@@ -20,6 +20,7 @@ COMMANDS = {
     "extract": ("scanner.cli.extract", "Try the prompts of a run on a diffusion model, and say what it memorized."),
     "replay": ("scanner.cli.extract", "Make one image of an extraction again."),
     "review": ("scanner.cli.extract", "Record a person's verdict of a prompt."),
+    "export": ("scanner.cli.export", "Keep-lists and rewritten sets: one image of each group stays."),
     "status": ("scanner.cli.inspect", "Where a run is: parts done, tables, last summary."),
     "query": ("scanner.cli.query", "Answer a question of the query library."),
     "sql": ("scanner.cli.query", "Run your own SQL over the tables of a run."),

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from scanner.core.amounts import parse_bytes
 from scanner.core.errors import ConfigError, nearest
 from scanner.core.extract_config import ExtractConfig
+from scanner.core.keep_config import ExportConfig, KeepConfig
 from scanner.core.section import Section, checked
 
 
@@ -233,6 +234,8 @@ class RunConfig(Section):
     verify: VerifyConfig = VerifyConfig()
     risk: RiskConfig = RiskConfig()
     extract: ExtractConfig = ExtractConfig()
+    keep: KeepConfig = KeepConfig()
+    export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
     compute: ComputeConfig = ComputeConfig()
 

@@ -147,12 +147,13 @@ def find_query(name: str) -> Query:
     raise QueryError(f"There is no query {name!r}.", next_step=nearest(name, list(known)))
 
 
-def connect(store: Store, *, memory: str = "4GB", threads: int = 0) -> duckdb.DuckDBPyConnection:
+def connect(store: Store, *, beside: Store | None = None, memory: str = "4GB", threads: int = 0) -> duckdb.DuckDBPyConnection:
     """An in-memory database with a view for every committed table of the run, and the macros ``vec``, ``host``,
     ``caption_hash`` and ``caption_kind`` (words in threes, digits or none).
 
     A committed table without rows is an empty view with its columns, and so is one of ``EMPTY_UNTIL_WRITTEN`` that is not there;
-    another that was never committed has no view.
+    another that was never committed has no view. Tables that the store lacks are those of ``beside``; of an export, those of the
+    run that it was made of, where that is at hand.
 
     Raises:
         StoreError: a part is gone or damaged.
@@ -164,19 +165,21 @@ def connect(store: Store, *, memory: str = "4GB", threads: int = 0) -> duckdb.Du
         settings["threads"] = threads
     connection = duckdb.connect(":memory:", config=settings)
     connection.execute(MACROS)
-    protocol = ""
-    if not store.is_local:
-        connection.register_filesystem(store.fs)
-        names = store.fs.protocol
-        protocol = (names if isinstance(names, str) else names[0]) + "://"
+    other = beside or store.origin()
+    for distant in (one for one in (store, other) if one is not None and not one.is_local):
+        if not connection.filesystem_is_registered(_protocol(distant)):
+            connection.register_filesystem(distant.fs)
     readable: list[str] = []
     for table, schema in TABLES.items():
-        manifest = store.manifest(table)
+        holder, manifest = store, store.manifest(table)
+        if manifest is None and other is not None:
+            holder, manifest = other, other.manifest(table)
         # A table of an older version is not empty, but unknown.
-        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or store.fs.exists(store.path(table, COMMIT_FILE))):
+        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or holder.fs.exists(holder.path(table, COMMIT_FILE))):
             continue
         if manifest is not None and manifest.num_rows:
-            paths = [_literal(protocol + path) for path in store.part_paths(table)]
+            protocol = "" if holder.is_local else f"{_protocol(holder)}://"
+            paths = [_literal(protocol + path) for path in holder.part_paths(table)]
             readable += paths
             source = f"select * from read_parquet([{', '.join(paths)}], hive_partitioning = false)"
         else:
@@ -194,6 +197,11 @@ def connect(store: Store, *, memory: str = "4GB", threads: int = 0) -> duckdb.Du
     connection.execute("set enable_external_access = false")
     connection.execute("set lock_configuration = true")
     return connection
+
+
+def _protocol(store: Store) -> str:
+    names = store.fs.protocol
+    return names if isinstance(names, str) else str(names[0])
 
 
 def _literal(text: str) -> str:

@@ -12,10 +12,12 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import fsspec
 import yaml
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 COMMIT_FILE = "_table.json"
 RUN_FILE = "run.yaml"
+EXPORT_FILE = "export.yaml"
 TEMPORARY = ".tmp-"
 
 
@@ -87,31 +90,60 @@ class Store:
 
     @classmethod
     def open(cls, url: str) -> Store:
-        """An existing run. Raises StoreError if there is none at ``url``."""
+        """An existing run, or an export of one, which has no table but ``keep``. Raises StoreError if neither is at ``url``."""
         store = cls(url)
-        if not store.fs.exists(store.path(RUN_FILE)):
+        if not any(store.fs.exists(store.path(name)) for name in (RUN_FILE, EXPORT_FILE)):
             raise StoreError(
                 f"{url!r} is not a run: it has no {RUN_FILE}.", next_step="Make one with `scanner scan SOURCE --out RUN`."
             )
         return store
+
+    def origin(self) -> Store | None:
+        """The run that this export was made of, where that is at hand; None for a run."""
+        text = self.get(EXPORT_FILE)
+        try:
+            run = Store(yaml.safe_load(text)["run"]["url"]) if text is not None else None
+            return run if run is not None and run.fs.exists(run.path(RUN_FILE)) else None
+        except (OSError, StoreError, yaml.YAMLError, KeyError, TypeError):
+            return None
 
     def path(self, *names: str) -> str:
         return "/".join((self.root, *names))
 
     def put(self, data: bytes, *names: str) -> None:
         """Writes a file whole: readers see the old content or the new, also after a crash."""
+        if not self.is_local:
+            self.fs.pipe_file(self.path(*names), data)
+            return
+        with self.writing(*names) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self, *names: str) -> Iterator[IO[bytes]]:
+        """A file to be filled, which takes its place whole when the block ends, and not at all if that raises.
+
+        For files that memory does not hold; elsewhere than on a local disk it waits in the system's folder for temporary files.
+        """
         path = self.path(*names)
         if not self.is_local:
-            self.fs.pipe_file(path, data)
+            with tempfile.NamedTemporaryFile(prefix="scanner-") as waiting:
+                yield waiting.file
+                waiting.flush()
+                self.fs.put_file(waiting.name, path)
             return
         folder, name = os.path.split(path)
         os.makedirs(folder, exist_ok=True)
         temporary = os.path.join(folder, f"{TEMPORARY}{name}-{os.getpid()}")
-        with Path(temporary).open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with Path(temporary).open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -139,8 +171,14 @@ class Store:
         self.put(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).encode(), RUN_FILE)
 
     def read_run(self) -> dict[str, Any]:
-        """What ``run.yaml`` holds. Raises StoreError if it is no mapping."""
-        data = yaml.safe_load(self.get(RUN_FILE) or b"")
+        """What ``run.yaml`` holds. Raises StoreError if it is no mapping, or there is none."""
+        text = self.get(RUN_FILE)
+        if text is None:
+            raise StoreError(
+                f"{self.url} has no {RUN_FILE}: it is an export, or no run at all.",
+                next_step=f"Give the run itself; {EXPORT_FILE} of an export names it.",
+            )
+        data = yaml.safe_load(text)
         if not isinstance(data, dict):
             raise StoreError(f"{self.url}/{RUN_FILE} is damaged.", next_step="Scan into a fresh folder, or restore the file.")
         return data

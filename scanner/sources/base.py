@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -72,6 +72,31 @@ class ImageRef:
     num_bytes: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One file of a sample: ``suffix`` as in a tar, all that follows the first dot of the base name (``jpg``, ``seg.png``)."""
+
+    suffix: str
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WholeSample:
+    """A sample with every file that the source holds of it, as it stands in a tar or would stand in one.
+
+    Attributes:
+        sample: what ``samples`` yields of it.
+        name: its key as the source writes it, undecodable bytes as surrogates.
+        members: in the order of the source; the image first where the source is no tar.
+        left_out: members that are no regular files or are too large to be read, which cannot be carried over.
+    """
+
+    sample: Sample
+    name: str
+    members: tuple[Member, ...]
+    left_out: tuple[str, ...] = ()
+
+
 @dataclass(kw_only=True)
 class ReadCounts:
     """What a source has read so far, for its one-line account of itself."""
@@ -108,6 +133,17 @@ class Source(Protocol):
 
         Raises:
             BrokenShardError: after the last readable sample, if the shard ends early; says where and why.
+        """
+        ...
+
+    def whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        """Those of the shard's samples whose numbers are in ``rows`` (ascending, drawn as they are needed), with all their files.
+
+        A row that is no longer there is left out.
+
+        Raises:
+            BrokenShardError: the shard ends before the last of the rows.
+            SourceError: the source holds no images.
         """
         ...
 

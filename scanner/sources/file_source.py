@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import ClassVar
 
 from scanner.core.errors import BrokenShardError, SourceError
-from scanner.sources.base import ImageRef, ReadCounts, Sample, Shard
+from scanner.sources.base import ImageRef, ReadCounts, Sample, Shard, WholeSample
+from scanner.sources.members import chosen, sample_members
 from scanner.sources.names import count_noun
 from scanner.sources.places import Place, resolve
 
@@ -73,7 +75,7 @@ class FileSource(ABC):
             SourceError: more than 2^24 rows, or a connection that failed (run again: the shard itself may be sound).
         """
         self.counts.num_shards += 1
-        try:
+        with _told(shard):
             for row, sample in enumerate(self._rows(shard)):
                 if row == MAX_ROWS:
                     raise SourceError(
@@ -85,10 +87,18 @@ class FileSource(ABC):
                 elif sample.caption is None:
                     self.counts.num_without_caption += 1
                 yield sample
-        except (ConnectionError, TimeoutError) as error:
-            raise SourceError(f"Reading {shard.url} failed: {error}", next_step="Run again; what is finished is kept.") from error
-        except OSError as error:
-            raise BrokenShardError(f"{shard.url} cannot be read: {error}") from error
+
+    def whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        """Those of the shard's samples whose numbers are in ``rows``, with all their files; see ``Source.whole``."""
+        if self.embedding_dim is not None:
+            raise SourceError("This source holds embeddings and no images.", next_step="Export ids, or scan the images.")
+        with _told(shard):
+            yield from self._whole(shard, rows)
+
+    def _whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        """For sources that keep nothing beside what ``samples`` yields; the others read it themselves."""
+        for row, sample in chosen(enumerate(self._rows(shard)), rows):
+            yield row, WholeSample(sample=sample, name=sample.key, members=sample_members(sample))
 
     def describe(self) -> str:
         """``12 shards, 4,896 images, 3 without caption, 5 missing, 2 duplicate keys`` of what was read so far."""
@@ -108,3 +118,14 @@ class FileSource(ABC):
         if text in notes or len(notes) > _MAX_NOTES:
             return
         notes.append(text if len(notes) < _MAX_NOTES else "more remarks were left out")
+
+
+@contextmanager
+def _told(shard: Shard) -> Iterator[None]:
+    """Errors of a file system as those of a source."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError) as error:
+        raise SourceError(f"Reading {shard.url} failed: {error}", next_step="Run again; what is finished is kept.") from error
+    except OSError as error:
+        raise BrokenShardError(f"{shard.url} cannot be read: {error}") from error

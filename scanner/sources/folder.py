@@ -6,18 +6,21 @@ import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice, takewhile
 from typing import ClassVar
 
 from scanner.core.errors import SourceError
-from scanner.sources.base import ImageRef, Sample, Shard
+from scanner.sources.base import ImageRef, Sample, Shard, WholeSample
 from scanner.sources.fields import MAX_TEXT_BYTES, clean_key, clean_text_file
 from scanner.sources.file_source import MAX_IMAGE_BYTES, FileSource
 from scanner.sources.folder_metadata import is_metadata_name, read_metadata
+from scanner.sources.members import sample_members
 from scanner.sources.names import count_noun, is_image_name
 from scanner.sources.places import Entry, Place, fetch, is_inside
 
 _CUT_EVERY = 4096
 _MAX_RUN = 4 * _CUT_EVERY
+_BLOCK_FILES = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +66,18 @@ class FolderSource(FileSource):
         return shards
 
     def _rows(self, shard: Shard) -> Iterator[Sample]:
+        yield from self._read(self._items(shard.url))
+
+    def _whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        """Images with their captions; other columns of a metadata file, and other files beside an image, are not read."""
         items = self._items(shard.url)
+        wanted = takewhile(lambda row: row < len(items), rows)
+        while block := list(islice(wanted, _BLOCK_FILES)):
+            for row, sample in zip(block, self._read([items[row] for row in block]), strict=True):
+                yield row, WholeSample(sample=sample, name=sample.key, members=sample_members(sample))
+
+    def _read(self, items: list[_Item]) -> Iterator[Sample]:
+        """A sample an item, in order."""
         problems = [_problem(self.place, item) for item in items]
         images = fetch(self.place.fs, _files(item.entry for item, problem in zip(items, problems, strict=True) if not problem))
         texts = fetch(self.place.fs, _files(item.sidecar for item in items if self._wants_sidecar(item)))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from scanner.core.errors import BrokenShardError, SourceError
-from scanner.sources.base import ImageRef, Sample, Shard
+from scanner.sources.base import ImageRef, Member, Sample, Shard, WholeSample
 from scanner.sources.columns import find_columns, find_payload
 from scanner.sources.fields import MAX_TEXT_BYTES, clean_key, clean_text, clean_text_file, read_pixels, read_record, read_sha256
 from scanner.sources.file_source import BYTES_PER_IMAGE_ROW, FileSource
 from scanner.sources.folder import entry_problem, set_image
+from scanner.sources.members import caption_member, chosen, image_suffix, tell_caption
 from scanner.sources.names import extension, is_image_name, is_tar_name
 from scanner.sources.parquet import ParquetSource, is_bookkeeping
 from scanner.sources.parquet_files import batches, open_parquet, read_failures, read_fields
 from scanner.sources.places import Entry, fetch
-from scanner.sources.webdataset import read_tar_image, read_tar_shard
+from scanner.sources.webdataset import read_tar_image, read_tar_shard, read_whole_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,6 +104,40 @@ class Img2datasetSource(FileSource):
             yield row
         if broken is not None:
             raise broken
+
+    def _whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        """As the files stand there; a caption that only the side-car has becomes a ``.txt``."""
+        stem = _stem_of(shard.url)
+        found, layout = self._stems()[stem], self._layout(stem)
+        if layout == "parquet":
+            yield from self._parquet().whole(shard, rows)
+            return
+        listed = self._read_sidecar(found.parquet) if found.parquet is not None else {}
+        files = self._whole_files(found, with_records=not listed)
+        images = read_whole_samples(self, shard, rows) if layout == "webdataset" else chosen(files, rows)
+        for row, whole in images:
+            sample = whole.sample
+            if sample.key in listed:
+                self._complete(sample, listed[sample.key])
+            if sample.caption is not None and not tell_caption(whole.members):
+                others = (member for member in whole.members if member.suffix.lower() != "txt")
+                whole = replace(whole, members=(*others, caption_member(sample.caption)))
+            yield row, whole
+
+    def _whole_files(self, found: _Stem, *, with_records: bool) -> Iterator[tuple[int, WholeSample]]:
+        """Each image of a folder with the files of its name beside it."""
+        beside: dict[str, list[Entry]] = {}
+        for entry in found.files:
+            if not is_image_name(entry.name) and entry.kind == "file":
+                beside.setdefault(_key(entry), []).append(entry)
+        for row, sample in enumerate(self._file_samples(found, with_records=with_records)):
+            members = [Member(suffix=image_suffix(sample.key, sample.data), data=sample.data)] if sample.data is not None else []
+            for entry in beside.get(sample.key, ()):
+                (data,) = fetch(self.place.fs, [(entry.path, entry.size)])
+                if not isinstance(data, bytes):
+                    raise BrokenShardError(f"{entry.name} cannot be read: {data}")
+                members.append(Member(suffix=extension(entry.name), data=data))
+            yield row, WholeSample(sample=sample, name=sample.key, members=tuple(members))
 
     def read(self, ref: ImageRef) -> bytes:
         stem = _stem_of(ref.shard_url)

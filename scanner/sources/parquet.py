@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from scanner.core.errors import BrokenShardError, SourceError
-from scanner.sources.base import ImageRef, Sample, Shard
-from scanner.sources.columns import Columns, find_columns
+from scanner.sources.base import ImageRef, Sample, Shard, WholeSample
+from scanner.sources.columns import Columns, find_columns, is_binary_type, is_text_type, text_values
 from scanner.sources.fields import clean_key
 from scanner.sources.file_source import BYTES_PER_IMAGE_ROW, MAX_IMAGE_BYTES, FileSource
+from scanner.sources.members import chosen, sample_members
 from scanner.sources.names import extension
 from scanner.sources.parquet_files import (
     batches,
@@ -26,6 +27,7 @@ from scanner.sources.places import Entry, Place, fetch, is_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _BATCH_ROWS = 64
 
@@ -55,16 +57,30 @@ class ParquetSource(FileSource):
                 columns = self._columns(parquet.schema_arrow, shard.url)
             except SourceError as error:
                 raise BrokenShardError(error.message, next_step="The files of a source have the same columns.") from error
-            assert columns.payload is not None
             for first_row, batch in batches(parquet, columns.names(), size=_BATCH_ROWS):
-                samples = read_fields(batch, columns, first_row)
-                images = read_images(self.place, shard.url, batch.column(columns.payload))
-                for sample, image, failure in zip(samples, images, read_failures(batch, columns), strict=True):
-                    if isinstance(image, bytes):
-                        sample.data = image
-                    else:
-                        sample.status, sample.error_message = image.status, failure or image.reason
-                    yield sample
+                yield from self._samples(shard, columns, first_row, batch)
+
+    def _whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        """The ``.json`` of each is its whole row but for the image. Batches without a wanted row are passed over."""
+        with open_parquet(self.place, shard.url) as parquet:
+            columns = self._columns(parquet.schema_arrow, shard.url)
+            for row, (batch, i) in chosen(_numbered(parquet), rows):
+                one = batch.slice(i, 1)
+                (sample,) = self._samples(shard, columns, row, one)
+                assert columns.payload is not None
+                members = sample_members(sample, file_name=_file_name(one.column(columns.payload)), record=_record(one, columns))
+                yield row, WholeSample(sample=sample, name=sample.key, members=members)
+
+    def _samples(self, shard: Shard, columns: Columns, first_row: int, batch: pa.RecordBatch) -> Iterator[Sample]:
+        assert columns.payload is not None
+        samples = read_fields(batch, columns, first_row)
+        images = read_images(self.place, shard.url, batch.column(columns.payload))
+        for sample, image, failure in zip(samples, images, read_failures(batch, columns), strict=True):
+            if isinstance(image, bytes):
+                sample.data = image
+            else:
+                sample.status, sample.error_message = image.status, failure or image.reason
+            yield sample
 
     def read(self, ref: ImageRef) -> bytes:
         again = "The source has changed since the scan: scan it again."
@@ -121,6 +137,38 @@ def read_images(place: Place, shard_url: str, array: pa.Array) -> Iterator[bytes
             continue
         path = _path_text(fields["path"][i]) if "path" in fields else None
         yield _read_beside(place, shard_url, path) if path else NoImage("missing", "no image in its row")
+
+
+def _numbered(parquet: pq.ParquetFile) -> Iterator[tuple[int, tuple[pa.RecordBatch, int]]]:
+    """Every row by its number, as a batch with all columns and a place in it."""
+    for first_row, batch in batches(parquet, list(parquet.schema_arrow.names), size=_BATCH_ROWS):
+        for i in range(batch.num_rows):
+            yield first_row + i, (batch, i)
+
+
+def _record(row: pa.RecordBatch, columns: Columns) -> dict[str, Any]:
+    """The fields of one row but for the image; strings of foreign files need not be UTF-8."""
+    import pyarrow as pa
+
+    record: dict[str, Any] = {}
+    for field, array in zip(row.schema, row.columns, strict=True):
+        if field.name == columns.payload:
+            continue
+        is_list = pa.types.is_list(field.type) or pa.types.is_large_list(field.type)
+        is_text = is_text_type(field.type) and not is_list and not is_binary_type(field.type)
+        (value,) = text_values(array) if is_text else array.to_pylist()
+        record[field.name] = value.decode("utf-8", "replace") if is_text and isinstance(value, bytes) else value
+    return record
+
+
+def _file_name(image: pa.Array) -> str:
+    """The path that stands beside the bytes, where there is one."""
+    import pyarrow as pa
+
+    if not pa.types.is_struct(image.type):
+        return ""
+    paths = [values for i, values in enumerate(image.flatten()) if image.type.field(i).name == "path"]
+    return clean_key(_path_text(paths[0][0]) or "") if paths else ""
 
 
 def _path_text(value: pa.Scalar) -> str | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, ClassVar, cast
 
 from scanner.core.errors import BrokenShardError, SourceError
-from scanner.sources.base import ImageRef, Sample, Shard
+from scanner.sources.base import ImageRef, Member, Sample, Shard, WholeSample
 from scanner.sources.fields import MAX_TEXT_BYTES, clean_key, clean_text, clean_text_file, read_pixels, read_record, read_sha256
 from scanner.sources.file_source import BYTES_PER_IMAGE_ROW, MAX_IMAGE_BYTES, FileSource
 from scanner.sources.names import IMAGE_EXTENSIONS, TAR_SUFFIXES, count_noun, is_compressed_name, is_tar_name, split_member
@@ -53,6 +53,9 @@ class WebdatasetSource(FileSource):
     def _rows(self, shard: Shard) -> Iterator[Sample]:
         yield from read_tar_shard(self, shard, max_member_bytes=self.max_member_bytes)
 
+    def _whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
+        yield from read_whole_samples(self, shard, rows, max_member_bytes=self.max_member_bytes)
+
     def read(self, ref: ImageRef) -> bytes:
         return read_tar_image(self.place, ref, max_member_bytes=self.max_member_bytes)
 
@@ -82,6 +85,18 @@ def read_tar_shard(source: FileSource, shard: Shard, *, max_member_bytes: int = 
             source.note(f"{shard.url}: {count_noun(num_duplicates, 'duplicate key')}, the first {first_duplicate!r}")
         if reader.num_several:
             source.note(f"{shard.url}: {count_noun(reader.num_several, 'sample')} with several images: one of each is used")
+
+
+def read_whole_samples(
+    source: FileSource, shard: Shard, rows: Iterable[int], *, max_member_bytes: int = MAX_IMAGE_BYTES
+) -> Iterator[tuple[int, WholeSample]]:
+    """Samples of one tar with every member of theirs as it stands there; those of the others are passed over."""
+    reader = _WholeReader(source.caption_column, max_member_bytes, rows)
+    try:
+        with _open_tar(source.place, shard.url) as file:
+            yield from reader.whole(file)
+    except TarBreak as error:
+        raise BrokenShardError(f"{shard.url} is broken: {error}", next_step="Fetch it again, and scan it again.") from error
 
 
 def read_tar_image(place: Place, ref: ImageRef, *, max_member_bytes: int = MAX_IMAGE_BYTES) -> bytes:
@@ -153,17 +168,25 @@ class _SampleReader:
         Raises:
             TarBreak: after the last sample, if the tar ends early. A sample whose image was cut is ``unreadable``.
         """
+        for group in self._groups(file, has_offsets=has_offsets):
+            yield self._finish(group)
+
+    def _groups(self, file: IO[bytes], *, has_offsets: bool) -> Iterator[_Group]:
+        """Members by sample, each group as soon as it is whole."""
         stream = TarStream(file)
         group: _Group | None = None
         try:
             while (member := stream.next_member()) is not None:
                 key, suffix = split_member(member.name.rstrip("/"))
-                if not key or (member.problem is not None and not _is_image(suffix)):
+                if not key:
+                    continue
+                if member.problem is not None and not _is_image(suffix):
+                    self._pass_over(member, key, group)
                     continue
                 if group is None or key != group.key or suffix in group.suffixes:
                     if group is not None:
-                        yield self._finish(group)
-                    group = _Group(key)
+                        yield group
+                    group = _Group(key, 0 if group is None else group.number + 1)
                 group.suffixes.append(suffix)
                 self._take(stream, member, suffix, group, has_offsets=has_offsets)
             end = stream.offset
@@ -171,10 +194,24 @@ class _SampleReader:
                 self._note(f"what follows the end-of-archive marker at byte {end:,} is not read, as tar programs do")
         except TarBreak:
             if group is not None:
-                yield self._finish(group)
+                yield group
             raise
         if group is not None:
-            yield self._finish(group)
+            yield group
+
+    def _data(self, stream: TarStream, member: TarMember) -> bytes:
+        """The whole data of the member just met.
+
+        Raises:
+            TarBreak: the tar ends before.
+        """
+        data = stream.data(member)
+        if len(data) < member.size:
+            raise TarBreak(stream.offset, f"it ends {member.size - len(data):,} bytes before the end of {member.name!r}")
+        return data
+
+    def _pass_over(self, member: TarMember, key: str, group: _Group | None) -> None:
+        """Met a link, a device or the like that is no image."""
 
     def _take(self, stream: TarStream, member: TarMember, suffix: str, group: _Group, *, has_offsets: bool) -> None:
         if _is_image(suffix):
@@ -192,20 +229,16 @@ class _SampleReader:
             elif member.size > self._max_member_bytes:
                 group.problem = f"its image of {member.size:,} bytes is over the limit of {self._max_member_bytes:,}"
             else:
-                data = stream.data(member)
-                if len(data) < member.size:
-                    group.problem = "cut by the end of the shard"
-                    raise TarBreak(stream.offset, f"it ends {member.size - len(data):,} bytes before the end of {member.name!r}")
-                group.image = data
+                group.problem = "cut by the end of the shard"
+                group.image = self._data(stream, member)
+                group.problem = None
                 if has_offsets:
                     group.offset, group.size = member.offset, member.size
         elif suffix in ("txt", "json"):
             if member.size > MAX_TEXT_BYTES:
                 self._note(f"{clean_key(member.name)} of {member.size:,} bytes is not read")
                 return
-            data = stream.data(member)
-            if len(data) < member.size:
-                raise TarBreak(stream.offset, f"it ends {member.size - len(data):,} bytes before the end of {member.name!r}")
+            data = self._data(stream, member)
             if suffix == "txt":
                 group.text = data
             else:
@@ -237,13 +270,64 @@ class _SampleReader:
         return sample
 
 
+class _WholeReader(_SampleReader):
+    """Keeps every member of the samples whose numbers are in ``rows`` (ascending, drawn one by one), and reads no other."""
+
+    def __init__(self, caption_column: str | None, max_member_bytes: int, rows: Iterable[int]) -> None:
+        super().__init__(caption_column, max_member_bytes, lambda text: None)
+        self._rows = iter(rows)
+        self._wanted = next(self._rows, None)
+        self._last = b""
+
+    def whole(self, file: IO[bytes]) -> Iterator[tuple[int, WholeSample]]:
+        """The samples; nothing is read behind the last of them.
+
+        Raises:
+            TarBreak: the tar ends before that.
+        """
+        if self._wanted is None:
+            return
+        for group in self._groups(file, has_offsets=False):
+            if group.number == self._wanted:
+                name, sample = group.key, self._finish(group)
+                members, left_out = tuple(group.members), tuple(group.left_out)
+                yield group.number, WholeSample(sample=sample, name=name, members=members, left_out=left_out)
+                self._wanted = next(self._rows, None)
+                if self._wanted is None:
+                    return
+
+    def _take(self, stream: TarStream, member: TarMember, suffix: str, group: _Group, *, has_offsets: bool) -> None:
+        if group.number != self._wanted:
+            return
+        limit = self._max_member_bytes if _is_image(suffix) else MAX_IMAGE_BYTES
+        if member.problem is not None or member.size > limit:
+            self._pass_over(member, group.key, group)
+        else:
+            self._last = super()._data(stream, member)
+            group.members.append(Member(suffix=_written_suffix(member.name), data=self._last))
+        super()._take(stream, member, suffix, group, has_offsets=has_offsets)
+
+    def _data(self, stream: TarStream, member: TarMember) -> bytes:
+        return self._last
+
+    def _pass_over(self, member: TarMember, key: str, group: _Group | None) -> None:
+        if group is not None and group.number == self._wanted and key == group.key:
+            group.left_out.append(f"{clean_key(member.name)} ({member.problem or f'{member.size:,} bytes'})")
+
+
 class _Group:
     """The members of one sample, as far as they were read."""
 
-    __slots__ = ("image", "is_plain", "key", "num_images", "offset", "problem", "record", "size", "suffixes", "text")
+    __slots__ = (
+        "image", "is_plain", "key", "left_out", "members", "num_images", "number", "offset", "problem", "record", "size",
+        "suffixes", "text",
+    )  # fmt: skip
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, number: int) -> None:
         self.key = key
+        self.number = number
+        self.members: list[Member] = []
+        self.left_out: list[str] = []
         self.suffixes: list[str] = []
         self.image: bytes | None = None
         self.problem: str | None = None
@@ -257,6 +341,11 @@ class _Group:
     @property
     def has_image(self) -> bool:
         return self.num_images > 0
+
+
+def _written_suffix(name: str) -> str:
+    """What follows the first dot of the base name, in the case in which it is written."""
+    return name.rpartition("/")[2].partition(".")[2]
 
 
 def _is_image(suffix: str) -> bool:
