@@ -8,7 +8,7 @@ import pytest
 from scanner.core.errors import QueryError
 from scanner.core.schemas import EMPTY_UNTIL_WRITTEN
 from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries, run_query
-from scanner.core.store import COMMIT_FILE, Store
+from scanner.core.store import COMMIT_FILE, EXPORT_FILE, Store
 from scanner.core.vectors import to_column, to_matrix
 
 
@@ -134,3 +134,26 @@ def test_a_table_that_only_people_fill_is_empty_until_then_unless_it_is_of_anoth
     store.put(b'{"parts": [], "version": 0, "metadata": {}}', "reviews", COMMIT_FILE)
     with connect(store) as connection, pytest.raises(QueryError, match="table reviews"):
         execute(connection, "select * from reviews")
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_tables_that_a_store_lacks_are_those_beside_it(tmp_path, where):
+    run = Store(str(tmp_path / "run"))
+    write_sweep(run)
+    run.write_run({"config": {}})
+    out = Store(str(tmp_path / "out") if where == "local" else "memory://beside/out")
+    keep = pa.table(
+        {"image_id": [1], "is_kept": [True], "sample_weight": [1.0], "rule": [None], "because_of": [None], "similarity": [None]}
+    )
+    out.write_table("keep", keep, fingerprint="a" * 64, part_rows=10)
+    question = "select count(*) from thresholds, keep"
+    with connect(out, beside=run) as connection:
+        (expected,) = execute(connection, question).fetchall()
+    assert expected[0] > 0
+    with connect(out) as connection, pytest.raises(QueryError, match="thresholds"):
+        execute(connection, question)
+    out.put(f"run: {{url: {run.url}}}".encode(), EXPORT_FILE)
+    with connect(out) as connection:
+        assert execute(connection, question).fetchall() == [expected]
+    if where == "memory":
+        out.fs.rm("/beside", recursive=True)

@@ -9,7 +9,7 @@ import pytest
 from scanner.core.errors import LockedError, StoreError
 from scanner.core.lock import LOCK_FILE, lock
 from scanner.core.schemas import TABLES, arrow_schema
-from scanner.core.store import COMMIT_FILE, Part, Store
+from scanner.core.store import COMMIT_FILE, EXPORT_FILE, Part, Store
 
 
 def forget(path: str) -> None:
@@ -167,3 +167,37 @@ def test_no_name_leads_out_of_the_run(tmp_path):
     with pytest.raises(StoreError, match="outside"):
         store.get("generated/../../secret")
     assert store.get("generated", "..png") is None
+
+
+def test_a_file_is_written_whole_or_not_at_all(store):
+    with store.writing("folder", "a.bin") as file:
+        file.write(b"one")
+        file.write(b"two")
+        assert store.get("folder", "a.bin") is None
+    assert store.get("folder", "a.bin") == b"onetwo"
+
+    def stop() -> None:
+        with store.writing("folder", "a.bin") as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert store.get("folder", "a.bin") == b"onetwo"
+    assert [path.rsplit("/", 1)[-1] for path in store.fs.ls(store.path("folder"), detail=False)] == ["a.bin"]
+
+
+def test_an_export_knows_its_run_as_long_as_it_is_there(store, tmp_path):
+    run = Store(str(tmp_path / "origin"))
+    assert store.origin() is None
+    store.put(f"run: {{url: {run.url}}}".encode(), EXPORT_FILE)
+    assert store.origin() is None
+    run.write_run({"config": {}})
+    assert store.origin().root == run.root
+    assert Store.open(store.url).root == store.root
+    assert run.origin() is None
+    with pytest.raises(StoreError, match="export"):
+        store.read_run()
+    for damaged in (b"[", b"run: 3", b"run: {url: 3}", b"run: {url: 'nosuch://x'}"):
+        store.put(damaged, EXPORT_FILE)
+        assert store.origin() is None
