@@ -24,6 +24,7 @@ COMMANDS = {
     "status": ("scanner.cli.inspect", "Where a run is: parts done, tables, last summary."),
     "query": ("scanner.cli.query", "Answer a question of the query library."),
     "sql": ("scanner.cli.query", "Run your own SQL over the tables of a run."),
+    "shell": ("scanner.cli.shell", "Ask a run in SQL, statement after statement."),
     "check": ("scanner.cli.check", "The gate: hold a run against a policy, and answer with an exit code."),
     "report": ("scanner.cli.scan", "Make the HTML report of a run again."),
     "clean": ("scanner.cli.inspect", "Remove files that no table lists."),

@@ -330,6 +330,19 @@ TABLES: dict[str, TableSchema] = {table.name: table for table in _ALL}
 EMPTY_UNTIL_WRITTEN = frozenset({"reviews"})
 """Tables whose absence says what their emptiness says: nobody reviewed anything. Queries see them empty."""
 
+_STAGES = (
+    ("embed", "scan", "shards images embeddings"),
+    ("neighbors", "scan", "links pairs candidates candidate_shape thresholds neighbors audit"),
+    ("verify", "scan", "groups group_evidence"),
+    ("risk", "scan", "group_captions group_risk prompts"),
+    ("extract", "extract", "prompt_scores generations matches extractions"),
+    ("review", "review", "reviews"),
+    ("leak", "leak", "comparisons leaks"),
+    ("export", "export", "keep"),
+)
+MADE_BY: dict[str, tuple[str, str]] = {table: (stage, command) for stage, command, made in _STAGES for table in made.split()}
+"""Of every table the stage that makes it and the command of `scanner` that runs the stage."""
+
 
 def arrow_schema(name: str, *, embedding_dim: int | None = None) -> pa.Schema:
     """Arrow schema of a table; ``embedding_dim`` fixes the width of an embedding column (2 bytes a dimension)."""

@@ -1,4 +1,4 @@
-"""The tables of a run as DuckDB views, and the queries that stand in ``queries/<area>/<name>.sql``.
+"""The query library, ``queries/<area>/<name>.sql``, and a connection over the tables of a run that can do nothing but read them.
 
 A query file is plain SQL with ``$parameters`` under a header of comments::
 
@@ -11,11 +11,16 @@ A query file is plain SQL with ``$parameters`` under a header of comments::
 
 ``needs`` is for queries whose rows are violations: where its condition does not hold, that there are none says nothing, for the
 reason beside it. What ``param`` says is in ``core.parameters``.
+
+``reads: other.groups`` is the table of a second run, that ``--other`` names.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,34 +28,22 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from scanner.core.amounts import parse_bytes
 from scanner.core.errors import QueryError, StoreError, nearest
 from scanner.core.parameters import Parameter, parse_parameter
-from scanner.core.schemas import ARROW_TO_SQL, EMPTY_UNTIL_WRITTEN, TABLES
-from scanner.core.store import COMMIT_FILE, Store
+from scanner.core.schemas import MADE_BY
+from scanner.core.store import Store
+from scanner.core.views import HARDENED, MACROS, locks, quoted, table_views
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-# float16 -> float in SQL: DuckDB has no half type. Bytes are little-endian, so the second byte pair of the hex comes first.
-MACROS = """
-create or replace macro half_to_float(bits) as
-    (case when bits & 32768 = 0 then 1.0 else -1.0 end)
-    * (case (bits >> 10) & 31
-        when 0 then (bits & 1023) * pow(2.0, -24)
-        when 31 then case when bits & 1023 = 0 then 'inf'::double else 'nan'::double end
-        else (1 + (bits & 1023) / 1024.0) * pow(2.0, ((bits >> 10) & 31) - 15)
-    end);
-create or replace macro vec(embedding) as
-    list_transform(range(0, octet_length(embedding) // 2),
-        lambda i: half_to_float(
-            ('0x' || hex(embedding)[4 * i + 3:4 * i + 4] || hex(embedding)[4 * i + 1:4 * i + 2])::integer)::float);
-create or replace macro host(url) as nullif(
-    lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)', 1)), '');
-create or replace macro caption_hash(caption) as (('0x' || sha256(caption)[1:16])::ubigint >> 1)::bigint;
-create or replace macro caption_kind(caption) as
-    2 * least(len(string_split(trim(caption), ' ')) // 3, 10) + regexp_matches(caption, '[0-9]')::integer;
-"""
+OTHER = "other"
+"""Schema of the tables of a second run."""
+
+DUCKDB_SHARE = 0.8
+"""Of the memory that a query may take; the rest is for Python, the rows on their way out and what allocators hold back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,69 +140,99 @@ def find_query(name: str) -> Query:
     raise QueryError(f"There is no query {name!r}.", next_step=nearest(name, list(known)))
 
 
-def connect(store: Store, *, beside: Store | None = None, memory: str = "4GB", threads: int = 0) -> duckdb.DuckDBPyConnection:
-    """An in-memory database with a view for every committed table of the run, and the macros ``vec``, ``host``,
-    ``caption_hash`` and ``caption_kind`` (words in threes, digits or none).
+def connect(
+    store: Store,
+    *,
+    other: Store | None = None,
+    beside: Store | None = None,
+    memory: str = "4GB",
+    threads: int = 0,
+    scratch: str = "",
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory database with a view for every committed table of the run, and the macros of ``core.views``.
 
     A committed table without rows is an empty view with its columns, and so is one of ``EMPTY_UNTIL_WRITTEN`` that is not there;
-    another that was never committed has no view. Tables that the store lacks are those of ``beside``; of an export, those of the
-    run that it was made of, where that is at hand.
+    another that was never committed has no view. From then on the parts are all that a statement can open, nothing can be
+    installed or loaded, and the configuration is locked.
+
+    Args:
+        other: a second run, whose tables stand in schema ``other``.
+        beside: the run whose tables stand in for those that ``store`` lacks; of an export, that which it was made of, where
+            it is at hand.
+        memory: what a query may take, such as 4GB, DuckDB four fifths of it; what does not fit is spilled.
+        threads: 0 for one a core.
+        scratch: local folder to spill to, that of the system by default. A folder in it, closed to other users, goes with the
+            connection.
 
     Raises:
+        ConfigError: ``memory`` is not a size.
+        QueryError: there is no such folder as ``scratch``.
         StoreError: a part is gone or damaged.
     """
     import duckdb
 
-    settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory}
-    if threads:
-        settings["threads"] = threads
-    connection = duckdb.connect(":memory:", config=settings)
+    own = limits(memory, threads)
+    spill = spill_folder(scratch)
+    settings = {**HARDENED, **own, "temp_directory": spill, "python_enable_replacements": False}
+    try:
+        connection = duckdb.connect(":memory:", config=settings)
+        weakref.finalize(connection, shutil.rmtree, spill, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(spill, ignore_errors=True)
+        raise
     connection.execute(MACROS)
-    other = beside or store.origin()
-    for distant in (one for one in (store, other) if one is not None and not one.is_local):
-        if not connection.filesystem_is_registered(_protocol(distant)):
-            connection.register_filesystem(distant.fs)
     readable: list[str] = []
-    for table, schema in TABLES.items():
-        holder, manifest = store, store.manifest(table)
-        if manifest is None and other is not None:
-            holder, manifest = other, other.manifest(table)
-        # A table of an older version is not empty, but unknown.
-        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or holder.fs.exists(holder.path(table, COMMIT_FILE))):
+    for schema, run, behind in (("main", store, beside or store.origin()), (OTHER, other, other.origin() if other else None)):
+        if run is None:
             continue
-        if manifest is not None and manifest.num_rows:
-            protocol = "" if holder.is_local else f"{_protocol(holder)}://"
-            paths = [_literal(protocol + path) for path in holder.part_paths(table)]
-            readable += paths
-            source = f"select * from read_parquet([{', '.join(paths)}], hive_partitioning = false)"
-        else:
-            columns = ", ".join(f"null::{ARROW_TO_SQL[c.type]} as {_quoted(c.name)}" for c in schema.columns)
-            source = f"select {columns} where false"
-        try:
-            connection.execute(f"create view {_quoted(table)} as {source}")
-        except duckdb.Error as error:
-            raise StoreError(
-                f"Table {table} of {store.url} cannot be read: {error}.",
-                next_step="Delete the part that is named and run the same command again.",
-            ) from None
-    # From here on the parts are all that any statement can open, whatever its text says.
-    connection.execute(f"set allowed_paths = [{', '.join(readable)}]")
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
+        for one in (run, behind):
+            if one is not None:
+                register_filesystem(connection, one)
+        if schema != "main":
+            connection.execute(f"create schema {quoted(schema)}")
+        for view in table_views(run, behind):
+            try:
+                connection.execute(view.create(schema))
+            except duckdb.Error as error:
+                raise StoreError(
+                    f"Table {view.table} of {run.url} cannot be read: {error}.",
+                    next_step="Delete the part that is named and run the same command again.",
+                ) from None
+            readable += view.paths
+    for statement in locks(readable):
+        connection.execute(statement)
     return connection
 
 
-def _protocol(store: Store) -> str:
+def spill_folder(scratch: str) -> str:
+    """A new folder, closed to other users, for what does not fit in memory: captions are as confidential there as in the run.
+
+    Raises:
+        QueryError: there is no such folder as ``scratch``, or it cannot be written.
+    """
+    try:
+        return tempfile.mkdtemp(prefix="scanner-sql-", dir=scratch or None)
+    except OSError as error:
+        raise QueryError(f"Cannot write to scratch folder {scratch!r}: {error}.", next_step="Name one that exists.") from error
+
+
+def limits(memory: str, threads: int) -> dict[str, str | int]:
+    """DuckDB's settings for a process that may take ``memory``: its own count leaves out the process and what it hands over.
+
+    Raises:
+        ConfigError: ``memory`` is not a size.
+    """
+    own = int(parse_bytes(memory, name="memory") * DUCKDB_SHARE)
+    return {"memory_limit": f"{own}B", **({"threads": threads} if threads else {})}
+
+
+def register_filesystem(connection: duckdb.DuckDBPyConnection, store: Store) -> None:
+    """Lets DuckDB read a remote run through fsspec; nothing to do for a local one."""
+    if store.is_local:
+        return
     names = store.fs.protocol
-    return names if isinstance(names, str) else str(names[0])
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"'
+    if not any(connection.filesystem_is_registered(name) for name in ([names] if isinstance(names, str) else names)):
+        connection.register_filesystem(store.fs)
 
 
 def run_query(
@@ -220,14 +243,38 @@ def run_query(
     Raises:
         QueryError: a parameter is wrong, or a table it reads was never written.
     """
-    return execute(connection, query.sql, query.arguments(given or {}), name=query.name)
+    arguments = query.arguments(given or {})
+    check_tables(connection, query)
+    return execute(connection, query.sql, arguments, name=query.name)
+
+
+def check_tables(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
+    """Raises QueryError where a table that the query reads is not there: which, and the stage that makes it."""
+    rows = connection.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
+    views = {name if schema == "main" else f"{schema}.{name}" for schema, name in rows}
+    for table in query.reads:
+        if table in views:
+            continue
+        if table.startswith(f"{OTHER}.") and not any(view.startswith(f"{OTHER}.") for view in views):
+            raise QueryError(f"{query.name} compares two runs.", next_step="Name the other one: --other RUN2.")
+        raise _missing(query.name, table)
+
+
+def _missing(name: str, table: str) -> QueryError:
+    schema, _, bare = table.rpartition(".")
+    stage, command = MADE_BY[bare]
+    which = "the other run" if schema == OTHER else "this run"
+    return QueryError(
+        f"{name} reads table {bare}, which {which} does not have: stage {stage} makes it.",
+        next_step=f"Run `scanner {command}` on it, to its end, first.",
+    )
 
 
 def execute(
     connection: duckdb.DuckDBPyConnection, sql: str, arguments: Mapping[str, Any] | None = None, *, name: str = "sql"
 ) -> duckdb.DuckDBPyConnection:
     """Executes trusted SQL with named parameters, DuckDB's errors made into QueryError."""
-    with _told(name):
+    with told(name):
         return connection.execute(sql, dict(arguments)) if arguments else connection.execute(sql)
 
 
@@ -235,7 +282,7 @@ def fetch_table(
     connection: duckdb.DuckDBPyConnection, sql: str, arguments: Mapping[str, Any] | None = None, *, name: str = "sql"
 ) -> pa.Table:
     """All rows of trusted SQL, as Arrow. Raises QueryError as ``execute`` does."""
-    with _told(name):
+    with told(name):
         return connection.sql(sql, params=dict(arguments) if arguments else None).to_arrow_table()
 
 
@@ -243,12 +290,12 @@ def fetch_blocks(
     connection: duckdb.DuckDBPyConnection, sql: str, arguments: Mapping[str, Any] | None = None, *, rows: int, name: str = "sql"
 ) -> Iterator[pa.RecordBatch]:
     """The rows of trusted SQL as Arrow, about ``rows`` at a time: never all in memory. Raises QueryError as ``execute`` does."""
-    with _told(name):
+    with told(name):
         yield from connection.sql(sql, params=dict(arguments) if arguments else None).to_arrow_reader(rows)
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def told(name: str) -> Iterator[None]:
     """DuckDB's errors as QueryError of the query ``name``."""
     import duckdb
 
@@ -256,11 +303,13 @@ def _told(name: str) -> Iterator[None]:
         yield
     except duckdb.CatalogException as error:
         missing = re.search(r"Table with name (\w+)", str(error))
-        if missing and missing[1] in TABLES:
-            raise QueryError(
-                f"{name} reads table {missing[1]}, which this run does not have yet.", next_step="Run the scan to its end first."
-            ) from None
+        if missing and missing[1] in MADE_BY:
+            raise _missing(name, missing[1]) from None
         raise QueryError(f"{name}: {error}", next_step="`scanner tables` lists tables and columns.") from None
+    except duckdb.OutOfMemoryException as error:
+        raise QueryError(
+            f"{name}: {error}", next_step="Give it more --memory, fewer --threads, or a larger disk to spill to: --scratch."
+        ) from None
     except duckdb.Error as error:
         raise QueryError(f"{name}: {error}", next_step="`scanner tables` lists tables and columns.") from None
 
@@ -273,7 +322,7 @@ def check_reads_only(sql: str) -> str:
     """
     import duckdb
 
-    with _told("sql"):
+    with told("sql"):
         statements = duckdb.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise QueryError(

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from scanner.core.errors import QueryError
-from scanner.core.schemas import EMPTY_UNTIL_WRITTEN
+from scanner.core.errors import ConfigError, QueryError
+from scanner.core.schemas import EMPTY_UNTIL_WRITTEN, MADE_BY, TABLES
 from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries, run_query
 from scanner.core.store import COMMIT_FILE, EXPORT_FILE, Store
 from scanner.core.vectors import to_column, to_matrix
@@ -157,3 +161,102 @@ def test_tables_that_a_store_lacks_are_those_beside_it(tmp_path, where):
         assert execute(connection, question).fetchall() == [expected]
     if where == "memory":
         out.fs.rm("/beside", recursive=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from read_text('{secret}')", "select * from read_csv('{secret}')", "select * from read_blob('{folder}/*')",
+        "select * from glob('{folder}/*')", "from '{folder}/other.parquet'", "select * from read_parquet('{folder}/other.parquet')",
+        "select * from parquet_metadata('{folder}/other.parquet')", "copy (select 1) to '{folder}/out.csv'",
+        "attach '{folder}/out.db'", "export database '{folder}/out'", "install httpfs", "load httpfs",
+        "select * from 'https://example.org/x.csv'", "set enable_external_access = true", "set allowed_directories = ['/']",
+        "reset lock_configuration", "set temp_directory = '{folder}'", "pragma database_list; copy (select 1) to '{folder}/out.csv'",
+        "create secret s (type s3, key_id 'x', secret 'y')", "import database '{folder}'", "set home_directory = '{folder}'",
+    ],
+)  # fmt: skip
+def test_no_statement_reaches_beyond_the_parts(store, tmp_path, statement):
+    """Executed past ``check_reads_only``: the second of two locks holds alone."""
+    write_sweep(store)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "secret.txt").write_text("a,b\n1,2\n")
+    pq.write_table(pa.table({"a": [1]}), folder / "other.parquet")
+    before = sorted(folder.iterdir())
+    with connect(store) as connection, pytest.raises(QueryError):
+        execute(connection, statement.format(folder=folder, secret=folder / "secret.txt"))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_no_part_can_be_overwritten(tmp_path):
+    store = Store(str(tmp_path))
+    write_sweep(store)
+    part = Path(store.part_paths("thresholds")[0])
+    before = part.read_bytes()
+    with connect(store) as connection:
+        for statement in (f"copy (select 1 as a) to '{part}'", f"copy (select 1 as a) to '{part}' (format parquet)"):
+            with pytest.raises(QueryError):
+                execute(connection, check_reads_only(statement))
+    assert part.read_bytes() == before
+
+
+def test_what_does_not_fit_is_spilled_to_a_folder_of_its_own_which_goes(store, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    write_sweep(store)
+    connection = connect(store, memory="40MB", threads=1, scratch=str(scratch))
+    (spill,) = scratch.iterdir()
+    assert spill.stat().st_mode & 0o077 == 0
+    # Two million different texts: 100 MB and more.
+    sql = "select count(*) from (select md5(i::varchar) || md5((i + 1)::varchar) as t from range(2_000_000) r(i) order by t)"
+    ((num_rows,),) = execute(connection, sql).fetchall()
+    assert num_rows == 2_000_000
+    connection.close()
+    del connection
+    gc.collect()
+    assert list(scratch.iterdir()) == []
+
+
+def test_too_little_memory_says_what_to_give(store):
+    with connect(store, memory="20MB", threads=1) as connection, pytest.raises(QueryError, match="--memory"):
+        execute(connection, "select list(i::varchar || 'aaaaaaaaaaaaaaaaaaaaaaaaaa') from range(3_000_000) r(i)")
+
+
+@pytest.mark.parametrize("memory", ["much", "-1GB", ""])
+def test_memory_is_a_size(store, memory):
+    with pytest.raises(ConfigError, match="memory"):
+        connect(store, memory=memory)
+
+
+def test_a_scratch_folder_that_is_none_is_told(store, tmp_path):
+    with pytest.raises(QueryError, match="scratch"):
+        connect(store, scratch=str(tmp_path / "no"))
+
+
+def test_a_second_run_stands_beside_the_first(store, tmp_path):
+    write_sweep(store)
+    other = Store(str(tmp_path / "second"))
+    write_sweep(other, n=1)
+    with connect(store, other=other) as connection:
+        sql = "select (select count(*) from thresholds), (select count(*) from other.thresholds)"
+        assert execute(connection, sql).fetchall() == [(2, 1)]
+        with pytest.raises(QueryError, match="table groups"):
+            execute(connection, "select * from groups")
+
+
+def test_a_table_nobody_made_is_named_with_the_command_that_makes_it(store):
+    write_sweep(store)
+    with connect(store) as connection, pytest.raises(QueryError, match=r"extractions(.|\n)*scanner extract"):
+        execute(connection, "select * from extractions")
+
+
+def test_every_table_has_a_stage():
+    assert set(MADE_BY) == set(TABLES)
+
+
+def test_whole_numbers_are_whole():
+    query = find_query("groups/group_members")
+    assert query.arguments({"group_id": 7.0, "limit": 5}) == {"group_id": 7, "limit": 5}
+    for wrong in (7.5, float("inf"), None, [7]):
+        with pytest.raises(QueryError):
+            query.arguments({"group_id": wrong})

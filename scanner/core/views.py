@@ -1,0 +1,111 @@
+"""The tables of a run as SQL: macros, a select for every committed table, and the locks that keep a statement to the run's parts.
+
+Text alone, so that whoever opens DuckDB can be set up alike: ``core.sql`` in this process, the DuckDB shell, a file for BI tools.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from scanner.core.schemas import ARROW_TO_SQL, EMPTY_UNTIL_WRITTEN, TABLES
+from scanner.core.store import COMMIT_FILE, Store
+
+# float16 -> float in SQL: DuckDB has no half type. Bytes are little-endian, so the second byte pair of the hex comes first.
+MACROS = """
+create or replace macro half_to_float(bits) as
+    (case when bits & 32768 = 0 then 1.0 else -1.0 end)
+    * (case (bits >> 10) & 31
+        when 0 then (bits & 1023) * pow(2.0, -24)
+        when 31 then case when bits & 1023 = 0 then 'inf'::double else 'nan'::double end
+        else (1 + (bits & 1023) / 1024.0) * pow(2.0, ((bits >> 10) & 31) - 15)
+    end);
+create or replace macro vec(embedding) as
+    list_transform(range(0, octet_length(embedding) // 2),
+        lambda i: half_to_float(
+            ('0x' || hex(embedding)[4 * i + 3:4 * i + 4] || hex(embedding)[4 * i + 1:4 * i + 2])::integer)::float);
+create or replace macro host(url) as nullif(
+    lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)', 1)), '');
+create or replace macro caption_hash(caption) as (('0x' || sha256(caption)[1:16])::ubigint >> 1)::bigint;
+create or replace macro caption_kind(caption) as
+    2 * least(len(string_split(trim(caption), ' ')) // 3, 10) + regexp_matches(caption, '[0-9]')::integer;
+create or replace macro match_hash(match, image_id, key, sha256) as
+    case match
+        when 'key' then hash(key)
+        when 'sha256' then case when sha256 is not null then hash(sha256) end
+        when 'image_id' then hash(image_id)
+        else error('match is key, sha256 or image_id')
+    end;
+"""
+
+HARDENED: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_unsigned_extensions": False,
+    "allow_persistent_secrets": False,
+}
+"""Nothing is installed, and neither extensions nor secrets that lie in the user's home are taken up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableView:
+    """``select`` gives the rows of ``table``, with its columns also where there are none; ``paths`` are the parts it opens."""
+
+    table: str
+    select: str
+    paths: tuple[str, ...]
+
+    def create(self, schema: str) -> str:
+        """The statement that makes it a view of a schema."""
+        return f"create view {quoted(schema)}.{quoted(self.table)} as {self.select}"
+
+
+def table_views(store: Store, beside: Store | None = None) -> list[TableView]:
+    """A view for every committed table, of ``beside`` where ``store`` has none. One without rows is empty, with its columns, and so
+    is one of ``EMPTY_UNTIL_WRITTEN`` that is not there; another that was never committed has none."""
+    found = []
+    for table, schema in TABLES.items():
+        holder, manifest = store, store.manifest(table)
+        if manifest is None and beside is not None:
+            holder, manifest = beside, beside.manifest(table)
+        # A table of an older version is not empty, but unknown.
+        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or holder.fs.exists(holder.path(table, COMMIT_FILE))):
+            continue
+        if manifest is not None and manifest.num_rows:
+            paths = tuple(protocol(holder) + path for path in holder.part_paths(table))
+            listed = ", ".join(map(literal, paths))
+            found.append(
+                TableView(
+                    table=table, select=f"select * from read_parquet([{listed}], hive_partitioning = false)", paths=paths
+                )
+            )
+        else:
+            columns = ", ".join(f"null::{ARROW_TO_SQL[c.type]} as {quoted(c.name)}" for c in schema.columns)
+            found.append(TableView(table=table, select=f"select {columns} where false", paths=()))
+    return found
+
+
+def locks(paths: Iterable[str]) -> list[str]:
+    """Statements after which the parts at ``paths`` are all that a statement can open, whatever its text says."""
+    return [
+        f"set allowed_paths = [{', '.join(map(literal, paths))}]",
+        "set enable_external_access = false",
+        "set lock_configuration = true",
+    ]
+
+
+def protocol(store: Store) -> str:
+    """What stands before a path of the run for DuckDB; empty for local ones."""
+    if store.is_local:
+        return ""
+    names = store.fs.protocol
+    return (names if isinstance(names, str) else names[0]) + "://"
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
