@@ -27,7 +27,7 @@ from typing import Any
 from scanner.core.amounts import parse_bytes
 from scanner.core.memory import peak_memory_bytes
 from scanner.core.schemas import TABLES
-from scanner.core.sql import connect, execute, find_query
+from scanner.core.sql import connect, find_query
 from scanner.core.store import Part, Store
 from scanner.core.views import literal
 
@@ -97,14 +97,14 @@ def ranges(connection: Any, table: str, num_images: int) -> Iterator[Any]:
     for first in range(0, num_images, PART_ROWS):
         connection.execute(f"set variable first = {first}")
         connection.execute(f"set variable last = {min(first + PART_ROWS, num_images)}")
-        yield connection.execute(sql_of(table)).to_arrow_table()
+        yield connection.sql(sql_of(table)).to_arrow_table()
 
 
 def blocks(connection: Any, sql: str, arguments: dict[str, Any] | None = None) -> Iterator[Any]:
     """Rows in blocks of a part's size."""
     import pyarrow as pa
 
-    reader = execute(connection, sql, arguments).to_arrow_reader(PART_ROWS // 4)
+    reader = connection.sql(sql, params=arguments or None).to_arrow_reader(PART_ROWS // 4)
     held: list[Any] = []
     num_rows = 0
     for batch in reader:

@@ -102,7 +102,7 @@ def measure(
     for parameter in query.parameters:
         if parameter.default is None:
             command += ["--param", f"{parameter.name}={values[parameter.name]}"]
-    if any(table.startswith("other.") for table in query.reads):
+    if query.compares_runs:
         command += ["--other", str(other)]
     with rows_file.open("wb") as file:
         start = time.perf_counter()

@@ -20,7 +20,7 @@ from scanner.core.errors import QueryError
 from scanner.core.schemas import TABLES
 from scanner.core.sql import OTHER, check_reads_only, connect, limits, spill_folder
 from scanner.core.store import Store
-from scanner.core.views import HARDENED, MACROS, literal, locks, quoted, table_views
+from scanner.core.views import HARDENED, LOCK, MACROS, closed, literal, quoted, table_views
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,7 +69,7 @@ def find_program() -> str | None:
 
 
 def setup_script(store: Store, other: Store | None, *, memory: str, threads: int, spill: str) -> str:
-    """What the program runs before anything else: settings, macros, views, then the locks. If one fails, it ends."""
+    """What the program runs before anything else: settings, macros, views, no way out of the run. If one fails, it ends."""
     settings: dict[str, object] = {**HARDENED, **limits(memory, threads), "temp_directory": spill}
     # Unsigned extensions are off unless a flag of the program asks for them, and cannot be switched off later.
     settings.pop("allow_unsigned_extensions")
@@ -84,7 +84,7 @@ def setup_script(store: Store, other: Store | None, *, memory: str, threads: int
         for view in table_views(run, run.origin()):
             lines.append(view.create(schema) + ";")
             paths += view.paths
-    lines += [statement + ";" for statement in locks(paths)]
+    lines += [statement + ";" for statement in closed(paths)]
     return "\n".join([".bail on", *lines, ".bail off", ""])
 
 
@@ -100,7 +100,8 @@ def run_program(program: str, script: str) -> int:
         # Ctrl-C is for the statement that runs in the program, and no reason for this process to end.
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
-            return subprocess.run([program, "-init", file.name, ":memory:"], check=False).returncode
+            # Locked by a statement of its own, since the program still sets things of its own after the script.
+            return subprocess.run([program, "-init", file.name, "-cmd", LOCK, ":memory:"], check=False).returncode
         except OSError as error:
             raise QueryError(f"Cannot start {program}: {error}.", next_step="Install it anew, or use --plain.") from error
         finally:

@@ -33,7 +33,7 @@ from scanner.core.errors import QueryError, StoreError, nearest
 from scanner.core.parameters import Parameter, parse_parameter
 from scanner.core.schemas import MADE_BY
 from scanner.core.store import Store
-from scanner.core.views import HARDENED, MACROS, locks, quoted, table_views
+from scanner.core.views import HARDENED, LOCK, MACROS, closed, quoted, table_views
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,6 +66,11 @@ class Query:
     example: str
     sql: str
     needs: tuple[Need, ...] = ()
+
+    @property
+    def compares_runs(self) -> bool:
+        """Whether it reads tables of a second run."""
+        return any(table.startswith(f"{OTHER}.") for table in self.reads)
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Typed values of all parameters. Raises QueryError for unknown, missing or ill-typed ones."""
@@ -199,7 +204,7 @@ def connect(
                     next_step="Delete the part that is named and run the same command again.",
                 ) from None
             readable += view.paths
-    for statement in locks(readable):
+    for statement in (*closed(readable), LOCK):
         connection.execute(statement)
     return connection
 
@@ -252,12 +257,11 @@ def check_tables(connection: duckdb.DuckDBPyConnection, query: Query) -> None:
     """Raises QueryError where a table that the query reads is not there: which, and the stage that makes it."""
     rows = connection.execute("select schema_name, view_name from duckdb_views() where not internal").fetchall()
     views = {name if schema == "main" else f"{schema}.{name}" for schema, name in rows}
+    if query.compares_runs and not any(view.startswith(f"{OTHER}.") for view in views):
+        raise QueryError(f"{query.name} compares two runs.", next_step="Name the other one: --other RUN2.")
     for table in query.reads:
-        if table in views:
-            continue
-        if table.startswith(f"{OTHER}.") and not any(view.startswith(f"{OTHER}.") for view in views):
-            raise QueryError(f"{query.name} compares two runs.", next_step="Name the other one: --other RUN2.")
-        raise _missing(query.name, table)
+        if table not in views:
+            raise _missing(query.name, table)
 
 
 def _missing(name: str, table: str) -> QueryError:

@@ -86,13 +86,13 @@ def table_views(store: Store, beside: Store | None = None) -> list[TableView]:
     return found
 
 
-def locks(paths: Iterable[str]) -> list[str]:
-    """Statements after which the parts at ``paths`` are all that a statement can open, whatever its text says."""
-    return [
-        f"set allowed_paths = [{', '.join(map(literal, paths))}]",
-        "set enable_external_access = false",
-        "set lock_configuration = true",
-    ]
+LOCK = "set lock_configuration = true"
+"""The last statement of all that prepares a connection: nothing that was set can be set back."""
+
+
+def closed(paths: Iterable[str]) -> list[str]:
+    """Statements after which the parts at ``paths`` are all that a statement can open, whatever its text says, once ``LOCK`` ran."""
+    return [f"set allowed_paths = [{', '.join(map(literal, paths))}]", "set enable_external_access = false"]
 
 
 def protocol(store: Store) -> str:

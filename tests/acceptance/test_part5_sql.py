@@ -93,7 +93,7 @@ def test_on_a_scan(name, scanned, scanner):
     """What the scan made is answered by the command; what no stage has made yet is named, with the command that does."""
     query = queries()[name]
     parameters = [word for key, value in given(query).items() for word in ("--param", f"{key}={value}")]
-    other = ["--other", scanned] if any(table.startswith(f"{OTHER}.") for table in query.reads) else []
+    other = ["--other", scanned] if query.compares_runs else []
     answer = scanner("query", scanned, name, *parameters, *other, "--format", "json", check=False)
     missing = [table for table in query.reads if MADE_BY[table.removeprefix(f"{OTHER}.")][1] != "scan"]
     if missing:

@@ -89,6 +89,8 @@ def test_two_runs(tmp_path):
         assert run.sql(sql).fetchall() == [(3,)]
         with pytest.raises(QueryError, match="table images"):
             run.query("groups/runs_compared")
+    with scanner.open(tmp_path / "run") as run, pytest.raises(QueryError, match="--other"):
+        run.query("groups/runs_compared")
 
 
 def test_blocks_are_not_all_in_memory(run):

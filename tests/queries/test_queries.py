@@ -40,7 +40,7 @@ def stores(query: Query, tables: dict[str, list[dict]], folder: Path) -> tuple[S
     for table in query.reads:
         bare = table.removeprefix(f"{OTHER}.")
         write(store if bare == table else other, bare, tables.get(table, []))
-    return store, other if any(table.startswith(f"{OTHER}.") for table in query.reads) else None
+    return store, other if query.compares_runs else None
 
 
 def plain(value):
