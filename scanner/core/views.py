@@ -62,8 +62,11 @@ class TableView:
 
 
 def table_views(store: Store, beside: Store | None = None) -> list[TableView]:
-    """A view for every committed table, of ``beside`` where ``store`` has none. One without rows is empty, with its columns, and so
-    is one of ``EMPTY_UNTIL_WRITTEN`` that is not there; another that was never committed has none."""
+    """A view for every committed table, of ``beside`` where ``store`` has none.
+
+    One without rows is empty, with its columns, and so is one of ``EMPTY_UNTIL_WRITTEN`` that is not there; another that was never
+    committed has none.
+    """
     found = []
     for table, schema in TABLES.items():
         holder, manifest = store, store.manifest(table)

@@ -35,8 +35,8 @@ TASK_PAIRS, LEAST_TASK_PAIRS = 1 << 22, 1 << 19
 """Comparisons of one task, about: small cells are put together. Fewer where memory is short, for all of them may be pairs."""
 WRITE_ROWS = 131_072
 RELEASE_PAIRS = 1 << 24
-"""Comparisons after which pages of what lies on disk are given back: they stay cached where there is room. The system maps sixteen
-pages where one is read, so four times as many comparisons had a gigabyte of them mapped."""
+"""Comparisons after which pages of what lies on disk are given back: they stay cached where there is room. The system maps
+sixteen pages where one is read, so four times as many comparisons had a gigabyte of them mapped."""
 TRIM_PAIRS = 1 << 26
 """Comparisons after which freed memory is given back, which takes longer."""
 
