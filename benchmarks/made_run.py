@@ -2,7 +2,7 @@
 
 Nothing is drawn and nothing encoded: made_run/<table>.sql says what the rows are, DuckDB computes them, part by part, within
 ``--memory``, and the store checks and writes them as it does those of a scan. The ranked tables come from the library's own
-queries. The same arguments give the same rows.
+queries. The same arguments give the same rows; tables that are there are kept.
 
     python benchmarks/made_run.py --images 10000000 --out /large/made
 
@@ -21,13 +21,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scanner.core.amounts import parse_bytes
 from scanner.core.memory import peak_memory_bytes
 from scanner.core.schemas import TABLES
-from scanner.core.sql import connect, find_query
+from scanner.core.sql import connect, find_query, limits
 from scanner.core.store import Part, Store
 from scanner.core.views import literal
 
@@ -36,8 +36,8 @@ PART_ROWS = 262_144
 BY_POSITION = ("images", "neighbors", "keep")
 """Made in ranges of images; the others in one go."""
 RANKED = ("group_captions", "group_risk", "prompts")
-AFTER_PROMPTS = ("extractions",)
-AFTER_EXTRACTIONS = ("generations", "matches", "prompt_scores", "reviews")
+EXTRACTED = ("extractions", "generations", "matches", "prompt_scores", "reviews")
+"""Of the prompts, the others of these of the first."""
 ABSENT = ("embeddings",)
 """Vectors: a query that read them would need another benchmark."""
 
@@ -54,38 +54,47 @@ def main() -> None:
 
 
 def make(store: Store, args: argparse.Namespace) -> None:
-    import duckdb
-
-    chosen = ("images", "groups") if args.like else tuple(table for table in TABLES if table not in ABSENT)
-    scratch = tempfile.mkdtemp(prefix="made-run-", dir=args.scratch)
-    limit = f"{parse_bytes(args.memory, name='memory') * 3 // 4}B"
-    try:
-        with duckdb.connect(":memory:", config={"memory_limit": limit, "temp_directory": scratch, "threads": args.threads}) as c:
-            shard_rows = max(1, min(10_000, args.images // 4))
-            for name, value in (("num_images", args.images), ("shard_rows", shard_rows), ("part_rows", PART_ROWS),
-                                ("dropped", args.dropped)):  # fmt: skip
-                c.execute(f"set variable {name} = {value}::bigint")
-            c.execute((HERE / "setup.sql").read_text())
-            for table in BY_POSITION:
-                if table == "images" and args.like:
-                    share_parts(Store.open(args.like), store, table)
-                elif table in chosen:
-                    write(store, table, ranges(c, table, args.images))
-            for table in chosen:
-                if table not in (*BY_POSITION, *RANKED, *AFTER_PROMPTS, *AFTER_EXTRACTIONS):
-                    write(store, table, blocks(c, sql_of(table)))
-            if args.like:
-                return
-            # The ranked tables as a scan would make them, but streamed.
-            for table in RANKED:
-                write(store, table, ranked(store, table, args))
-            for table in (*AFTER_PROMPTS, *AFTER_EXTRACTIONS):
+    """Brings every table there that is not yet."""
+    if args.like:
+        share_parts(Store.open(args.like), store, "images")
+    drawn = ("groups",) if args.like else tuple(t for t in TABLES if t not in (*ABSENT, *RANKED, *EXTRACTED))
+    missing = [table for table in drawn if store.manifest(table) is None]
+    if missing:
+        with database(args) as connection:
+            connection.execute(sql_of("members"))
+            for table in missing:
+                parts = ranges(connection, table, args.images) if table in BY_POSITION else blocks(connection, sql_of(table))
+                write(store, table, parts)
+    if args.like:
+        return
+    # The ranked tables as a scan would make them, but streamed.
+    for table in RANKED:
+        if store.manifest(table) is None:
+            write(store, table, ranked(store, table, args))
+    for table in EXTRACTED:
+        if store.manifest(table) is None:
+            with database(args) as connection:
                 for source in ("prompts", "extractions"):
                     if paths := ", ".join(map(literal, store.part_paths(source))):
-                        c.execute(f"create or replace temp view {source} as from read_parquet([{paths}])")
-                write(store, table, blocks(c, sql_of(table)))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+                        connection.execute(f"create view {source} as from read_parquet([{paths}])")
+                write(store, table, blocks(connection, sql_of(table)))
+
+
+@contextmanager
+def database(args: argparse.Namespace) -> Iterator[Any]:
+    """DuckDB with the macros and variables that the tables are made of, spilling to a folder that goes with it."""
+    import duckdb
+
+    variables = {
+        "num_images": args.images, "shard_rows": max(1, min(10_000, args.images // 4)), "part_rows": PART_ROWS, "dropped": args.dropped,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="made-run-", dir=args.scratch) as scratch:
+        settings = {**limits(args.memory, args.threads), "temp_directory": scratch}
+        with duckdb.connect(":memory:", config=settings) as connection:
+            for name, value in variables.items():
+                connection.execute(f"set variable {name} = {value}::bigint")
+            connection.execute(sql_of("macros"))
+            yield connection
 
 
 def sql_of(table: str) -> str:
