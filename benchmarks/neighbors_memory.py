@@ -65,9 +65,9 @@ def write_rows(path: Path, n: int, background: str) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     from scanner.core.config import ComputeConfig, NeighborsConfig
     from scanner.core.memory import peak_memory_bytes
-    from scanner.neighbors.searches import within
     from scanner.search.counts import NeighborCounts
     from scanner.search.forest import SpanningForest
+    from scanner.search.searches import within
 
     memory = args.memory[0]
     x = np.load(args.file, mmap_mode="r")

@@ -280,6 +280,37 @@ class Store:
             parts.append(part)
         return self.commit(table, parts, metadata=metadata)
 
+    def replace_rows(
+        self,
+        table: str,
+        rows: pa.Table | None,
+        *,
+        owner: tuple[str, str],
+        fingerprint: str,
+        part_rows: int,
+        metadata: Mapping[str, Any],
+    ) -> Manifest:
+        """Makes ``rows`` all that a table holds of one owner, such as ``("model_id", …)``, and commits it; None: nothing.
+
+        Parts of other owners stay as they are.
+
+        Args:
+            fingerprint: of what the rows were made from.
+            metadata: of the table as a whole.
+        """
+        manifest = self.manifest(table)
+        name, value = owner
+        others = [part for part in manifest.parts if part.inputs.get(name) != value] if manifest else []
+        index = max((part.index for part in manifest.parts), default=-1) + 1 if manifest else 0
+        parts = []
+        if rows is not None:
+            cut = f"{fingerprint}/{rows.num_rows}/{part_rows}"
+            for start in range(0, max(rows.num_rows, 1), part_rows):
+                digest = hashlib.sha256(f"{cut}/{start}".encode()).hexdigest()
+                part = Part(index=index + len(parts), fingerprint=digest, num_rows=0, inputs={name: value})
+                parts.append(self.write_part(table, part, rows.slice(start, part_rows)))
+        return self.commit(table, [*others, *parts], metadata=metadata)
+
     def part_paths(self, table: str) -> list[str]:
         """Paths of the listed parts, for readers that take files. Empty before the first commit."""
         manifest = self.manifest(table)

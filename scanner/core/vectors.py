@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import pyarrow as pa
 
+READY = "ready"
+"""Name of the encoder in the metadata of embeddings that a source brought along."""
+
 
 def to_column(vectors: NDArray[np.float16]) -> pa.FixedSizeBinaryArray:
     """Arrow column of (n, dim) float16."""

@@ -25,6 +25,7 @@ from scanner.core.ids import SHARD_BITS, image_id
 from scanner.core.progress import Bar, Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Part, Store
+from scanner.core.vectors import READY
 from scanner.embed.prefetch import prefetch
 from scanner.embed.registry import ShardRow, commit_shards, read_shards, register
 from scanner.embed.rows import PartRows
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 log = logging.getLogger("scanner.embed")
-
-READY = "ready"
-"""Encoder name in the tables' metadata where the source brought its own embeddings."""
 
 
 @dataclass(kw_only=True)

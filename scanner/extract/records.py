@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scanner.core.config import fingerprint
 from scanner.core.ids import generation_id
 from scanner.core.schemas import arrow_schema
-from scanner.core.store import Part, Store
+from scanner.core.store import Store
 from scanner.extract.prefilter import CONFIDENCE, MAGNITUDE, PromptScores
 
 if TYPE_CHECKING:
@@ -182,12 +182,8 @@ def commit_of_model(
         facts: into the table's metadata, under the model's id.
     """
     manifest = store.manifest(table)
-    others = [part for part in manifest.parts if part.inputs.get("model_id") != model_id] if manifest else []
-    start = max((part.index for part in manifest.parts), default=-1) + 1 if manifest else 0
-    parts = []
-    for place, offset in enumerate(range(0, max(rows.num_rows, 1), part_rows)):
-        content = fingerprint(key, dict(facts), place, rows.num_rows, part_rows)
-        part = Part(index=start + place, fingerprint=content, num_rows=0, inputs={"model_id": model_id})
-        parts.append(store.write_part(table, part, rows.slice(offset, part_rows)))
-    metadata = dict(manifest.metadata) if manifest else {}
-    store.commit(table, [*others, *parts], metadata={**metadata, model_id: {"key": key, **facts}})
+    known = dict(manifest.metadata) if manifest else {}
+    store.replace_rows(
+        table, rows, owner=("model_id", model_id), fingerprint=fingerprint(key, dict(facts)), part_rows=part_rows,
+        metadata={**known, model_id: {"key": key, **facts}},
+    )  # fmt: skip

@@ -19,8 +19,9 @@ from scanner.core.config import NeighborsConfig, fingerprint
 from scanner.core.errors import StoreError
 from scanner.core.schemas import TABLES
 from scanner.core.store import Manifest, Store
-from scanner.neighbors.rows import Copies, Rows
+from scanner.neighbors.rows import Rows
 from scanner.search.collapse import Collapse
+from scanner.search.copies import Copies
 from scanner.search.threshold import PairBlock
 
 STATE = ("links", "neighbors", "thresholds", "pairs")

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK_VALUES = 1 << 22
-"""Numbers of one side that are widened to float64 at once: 32 MiB."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Groups:
@@ -39,18 +36,3 @@ def make_groups(labels: NDArray[np.int64], resolution: NDArray[np.int64], captio
     best = np.full(len(labels), -1, dtype=np.int64)
     best[group[order][head]] = rows[order][head]
     return Groups(rows=rows, group=group, representative=best[group])
-
-
-def row_similarities(x: NDArray[np.float16], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Cosine of rows ``left`` with rows ``right`` of ``x`` (n, d): float32, as long as they are, at most 1.
-
-    Summed in float64, so that equal rows come out as 1 and not as 0.9999.
-    """
-    out = np.zeros(len(left), dtype=np.float32)
-    step = max(1, BLOCK_VALUES // x.shape[1])
-    for start in range(0, len(left), step):
-        block = slice(start, start + step)
-        a, b = x[left[block]].astype(np.float64), x[right[block]].astype(np.float64)
-        lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-        np.divide((a * b).sum(axis=1), lengths, out=out[block], where=lengths > 0, casting="same_kind")
-    return np.minimum(out, np.float32(1.0))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.neighbors.groups import make_groups, row_similarities
-from scanner.search.exact import cosines
+from scanner.neighbors.groups import make_groups
+from scanner.search.exact import cosines, row_similarities
 
 BLOCK_ROWS = 1024
 """Rows that look for a leader together."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +11,11 @@ from scanner.core.config import ComputeConfig, NeighborsConfig
 from scanner.core.memory import allowed_bytes
 from scanner.core.store import Store
 from scanner.core.vectors import to_matrix
-from scanner.neighbors.groups import row_similarities
-from scanner.search.collapse import Collapse, collapse, merge
+from scanner.search import copies
+from scanner.search.copies import Copies
 from scanner.search.scratch import release, scratch_matrix
 
 BLOCK_ROWS = 65_536
-
-log = logging.getLogger("scanner.neighbors")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -101,34 +98,7 @@ def _read_vectors(store: Store, order: NDArray[np.int64], compute: ComputeConfig
     return vectors if vectors is not None else np.empty((0, 1), np.float16)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Copies:
-    """Which rows equal one another, by their vectors and by their files.
-
-    Attributes:
-        by_vector, by_file: int64 (n,), for each row the smallest row that it equals.
-    """
-
-    by_vector: NDArray[np.int64]
-    by_file: NDArray[np.int64]
-
-    def classes(self, num_rows: int | None = None) -> Collapse:
-        """Classes among the first ``num_rows`` rows alone, or among all."""
-        return Collapse.from_labels(merge(self.by_vector[:num_rows], self.by_file[:num_rows]))
-
-
 def find_copies(rows: Rows, settings: NeighborsConfig) -> Copies:
     """Equal embeddings, and equal files unless switched off."""
-    by_vector = collapse(rows.vectors).labels
-    if not settings.collapse_sha256 or not rows.has_sha256.any():
-        return Copies(by_vector=by_vector, by_file=by_vector)
-    labels = collapse(rows.sha256, missing=~rows.has_sha256).labels
-    copies = np.flatnonzero(labels != np.arange(len(labels)))
-    # A digest that the source recorded is a claim. Where the pixels contradict it, the search decides instead.
-    refuted = row_similarities(rows.vectors, copies, labels[copies]) < np.float32(settings.cosine)
-    if refuted.any():
-        log.warning(
-            "%d images have the recorded sha256 of another image but do not look like it; the digest is not used", refuted.sum()
-        )
-        labels[copies[refuted]] = copies[refuted]
-    return Copies(by_vector=by_vector, by_file=labels)
+    has_sha256 = rows.has_sha256 if settings.collapse_sha256 else np.zeros_like(rows.has_sha256)
+    return copies.find_copies(rows.vectors, rows.sha256, has_sha256, threshold=settings.cosine)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scanner.core.config import ComputeConfig, NeighborsConfig
 from scanner.core.progress import Progress
 from scanner.neighbors.earlier import Earlier
-from scanner.neighbors.searches import Search, between, chosen, within
 from scanner.search.audit import FoundPairs, SampledTruth
 from scanner.search.collapse import Collapse
 from scanner.search.counts import NeighborCounts
 from scanner.search.forest import PairHistogram, SpanningForest
+from scanner.search.searches import Search, between, chosen, within
 from scanner.search.threshold import PairBlock
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.neighbors.groups import Groups, row_similarities
+from scanner.neighbors.groups import Groups
+from scanner.search.exact import row_similarities
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

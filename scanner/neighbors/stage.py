@@ -15,7 +15,6 @@ from scanner.core.config import NeighborsConfig, RunConfig, fingerprint
 from scanner.core.progress import Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Store
-from scanner.neighbors import searches
 from scanner.neighbors.earlier import covered, read_earlier, search_key
 from scanner.neighbors.groups import make_groups
 from scanner.neighbors.linkage import leader_labels
@@ -31,6 +30,7 @@ from scanner.neighbors.tables import (
     pairs_table,
     thresholds_table,
 )
+from scanner.search import searches
 from scanner.search.audit import AuditBand, SampledTruth, audit, sampled_truth
 from scanner.search.collapse import Collapse
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from scanner.core.config import NeighborsConfig
 from scanner.core.schemas import TABLES, arrow_schema
-from scanner.neighbors.groups import Groups, row_similarities
+from scanner.neighbors.groups import Groups
 from scanner.neighbors.rows import Rows
 from scanner.neighbors.search_pass import PassResult
 from scanner.neighbors.shape import diameters
 from scanner.search.audit import AuditBand
 from scanner.search.collapse import Collapse
+from scanner.search.exact import row_similarities
 from scanner.search.expand import image_pairs, spanning_links
 from scanner.search.forest import components
 from scanner.search.kmeans import cell_centres, choose_num_cells, outlier_scores

@@ -23,6 +23,8 @@ DENSE = 24
 """Up to so many entries of a product a pair, all rows concerned are multiplied, else pair by pair; assumed, as in the join."""
 GATHER_PAIRS = 4096
 """Pairs whose rows are fetched at once: 32 MiB at d = 512."""
+BLOCK_VALUES = 1 << 22
+"""Numbers of one side of given pairs that are widened at once: 32 MiB."""
 
 
 def searched_threshold(threshold: float) -> float:
@@ -69,6 +71,21 @@ def pair_similarities(
             block = slice(start, start + GATHER_PAIRS)
             np.einsum("nd,nd->n", p[i[block]], q[j[block]], out=products[block])
     return cosines(products, norms)
+
+
+def row_similarities(x: NDArray[np.float16], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Cosine of rows ``left`` with rows ``right`` of ``x`` (n, d): float32, as long as they are, at most 1.
+
+    Summed in float64, so that equal rows come out as 1 and not as 0.9999.
+    """
+    out = np.zeros(len(left), dtype=np.float32)
+    step = max(1, BLOCK_VALUES // x.shape[1])
+    for start in range(0, len(left), step):
+        block = slice(start, start + step)
+        a, b = x[left[block]].astype(np.float64), x[right[block]].astype(np.float64)
+        lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
+        np.divide((a * b).sum(axis=1), lengths, out=out[block], where=lengths > 0, casting="same_kind")
+    return np.minimum(out, np.float32(1.0))
 
 
 def cosines(products: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -9,16 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.config import VerifyConfig
-from scanner.images.align import GRID, MAX_STRETCH, align, shrink
+from scanner.images.align import GRID
 from scanner.images.cards import CardFacts, card_facts
+from scanner.images.looks import Looks
+from scanner.images.relation import NEAR, TEMPLATE, Limits, Relations, compare_files, confidence, pack_cells
 from scanner.verify.classes import Captions, classify
-from scanner.verify.looks import Looks
 from scanner.verify.members import CandidateGroup
 from scanner.verify.pieces import Piece, split
-from scanner.verify.relation import NEAR, OTHER, TEMPLATE, Limits, Relations, confidence, pack_cells, relate
 
-PAIRS = 512
-"""Pairs compared at once."""
 VARYING_SHARE = 0.25
 """A cell varies in a template where so many of its other members differ from the representative there."""
 
@@ -73,13 +71,10 @@ def judge(groups: Sequence[CandidateGroup], looks: Looks | None, config: VerifyC
         to_split.append(own[looks.is_read[own]] if looks.is_read[start] else own[:0])
     is_blank = np.array([file.is_blank for group in groups for file in group.files], bool)
     aspect = np.array([file.aspect for group in groups for file in group.files], np.float64)
-    limits = Limits(
-        near_distance=config.near_distance, near_contrast=config.near_contrast, template_share=config.template_share,
-        template_rest=config.template_rest, template_structure=config.template_structure,
-    )  # fmt: skip
+    limits = Limits.of(config)
 
     def compare(members: NDArray[np.int64], leaders: NDArray[np.int64]) -> Relations:
-        return _compare(looks.pixels, is_blank, aspect, members, leaders, limits)
+        return compare_files(looks.pixels, is_blank, aspect, members, leaders, limits)
 
     weight = np.concatenate([group.weight for group in groups]) if groups else np.empty(0, np.int64)
     pieces = split(to_split, weight, compare, max_rounds=config.max_rounds, min_template_weight=config.template_weight)
@@ -93,35 +88,6 @@ def judge(groups: Sequence[CandidateGroup], looks: Looks | None, config: VerifyC
             if one is not None:
                 judged.append(one)
     return judged
-
-
-def _compare(
-    pixels: NDArray[np.uint8],
-    is_blank: NDArray[np.bool_],
-    aspect: NDArray[np.float64],
-    members: NDArray[np.int64],
-    leaders: NDArray[np.int64],
-    limits: Limits,
-) -> Relations:
-    """Block by block, so that memory does not grow with the number of pairs."""
-    blocks = []
-    for i in range(0, len(members), PAIRS):
-        a, b = members[i : i + PAIRS], leaders[i : i + PAIRS]
-        small_a, small_b = shrink(pixels[a]), shrink(pixels[b])
-        block = relate(align(small_a, small_b), small_b, limits)
-        # Squashed to one shape, a wide button and a tall one are alike: what no crop or frame explains is another picture.
-        block.relation[np.abs(np.log(aspect[a] / aspect[b])) > np.log(MAX_STRETCH)] = OTHER
-        # Two blanks are alike whatever their tone: there is nothing in either to tell them by.
-        both = is_blank[a] & is_blank[b]
-        block.relation[both], block.distance[both], block.whole_distance[both], block.differs[both] = NEAR, 0, 0, False
-        blocks.append(block)
-    return Relations(
-        relation=np.concatenate([block.relation for block in blocks]),
-        distance=np.concatenate([block.distance for block in blocks]),
-        whole_distance=np.concatenate([block.whole_distance for block in blocks]),
-        differs=np.concatenate([block.differs for block in blocks]),
-        is_mirrored=np.concatenate([block.is_mirrored for block in blocks]),
-    )
 
 
 def _judged(group: CandidateGroup, start: int, piece: Piece, looks: Looks) -> JudgedGroup | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.verify.relation import NEAR, OTHER, TEMPLATE, Relations
+from scanner.images.relation import NEAR, OTHER, TEMPLATE, Relations
 
 Compare = Callable[[NDArray[np.int64], NDArray[np.int64]], Relations]
 """Relations of members (n,) to their leaders (n,), both as positions among the files."""

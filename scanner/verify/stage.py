@@ -22,9 +22,10 @@ from scanner.core.progress import Bar, Progress
 from scanner.core.schemas import TABLES
 from scanner.core.store import Part, Store
 from scanner.core.vectors import to_matrix
+from scanner.images.looks import Reader
 from scanner.sources.base import Source
+from scanner.sources.originals import FileRef, Originals
 from scanner.verify.judge import JudgedGroup, judge
-from scanner.verify.looks import Reader
 from scanner.verify.members import CandidateGroup, read_groups
 from scanner.verify.tables import evidence_rows, group_rows
 
@@ -83,13 +84,14 @@ def run(store: Store, config: RunConfig, sources: dict[str, Source], progress: P
     how = [settings.model_dump(mode="json"), config.images.model_dump(mode="json")] if looks_again else "not looked at"
     whole = fingerprint([TABLES[t].version for t in OUTPUTS], inputs, how, config.store.part_rows)
     manifests = [store.manifest(table) for table in OUTPUTS]
+    reader = Reader(Originals(sources), config.images, config.compute)
     if all(manifest is not None and manifest.metadata.get("fingerprint") == whole for manifest in manifests):
-        return _result(store, num_candidates, Reader(sources, config), is_recomputed=False, is_enabled=looks_again, start=start)
+        return _result(store, num_candidates, reader, is_recomputed=False, is_enabled=looks_again, start=start)
     if settings.enabled and not has_images and num_candidates:
         progress.say(f"verify: the source holds embeddings, not images; {num_candidates:,} images of groups stay unverified")
 
     parts: dict[str, list[Part]] = {table: [] for table in OUTPUTS}
-    with Reader(sources, config) as reader, progress.bar("verify", total=num_candidates, unit="images") as bar:
+    with reader, progress.bar("verify", total=num_candidates, unit="images") as bar:
         for index, groups in enumerate(_cut(read_groups(store), config.store.part_rows)):
             part = Part(index=index, fingerprint=fingerprint(whole, index), num_rows=0)
             if not all(store.has_part(table, part) for table in OUTPUTS):
@@ -130,7 +132,7 @@ def _cut(groups: Iterator[CandidateGroup], part_rows: int) -> Iterator[list[Cand
         yield piece
 
 
-def _judged(groups: list[CandidateGroup], reader: Reader | None, config: RunConfig, bar: Bar) -> Iterator[JudgedGroup]:
+def _judged(groups: list[CandidateGroup], reader: Reader[FileRef] | None, config: RunConfig, bar: Bar) -> Iterator[JudgedGroup]:
     """The groups of a part, a block of files after another."""
     limit = config.verify.block_images
     block: list[CandidateGroup] = []
@@ -175,7 +177,7 @@ def _similarities(store: Store, left: NDArray[np.int64], right: NDArray[np.int64
 
 
 def _result(
-    store: Store, num_candidates: int, reader: Reader, *, is_recomputed: bool, is_enabled: bool, start: float
+    store: Store, num_candidates: int, reader: Reader[FileRef], *, is_recomputed: bool, is_enabled: bool, start: float
 ) -> VerifyResult:
     kinds = store.read("groups", ["kind"])["kind"].value_counts().to_pylist()
     evidence = store.read("group_evidence", ["class", "num_images"])

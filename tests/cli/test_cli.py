@@ -116,7 +116,7 @@ def test_the_search_and_its_recall_are_told_and_missing_it_has_an_exit_code(shar
     assert code == 0
     assert "search cells: a sampled image finds 1.0000 [" in said
 
-    from scanner.neighbors import searches
+    from scanner.search import searches
 
     def lose_all(self, *, on_tile=None):
         yield from ()

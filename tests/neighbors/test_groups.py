@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scanner.neighbors.groups import make_groups, row_similarities
+from scanner.neighbors.groups import make_groups
+from scanner.search.exact import row_similarities
 
 
 def test_the_representative_has_best_resolution_then_longest_caption_then_lowest_row():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from scanner.neighbors import linkage
-from scanner.neighbors.groups import make_groups, row_similarities
+from scanner.neighbors.groups import make_groups
 from scanner.neighbors.linkage import leader_labels
+from scanner.search.exact import row_similarities
 from scanner.search.forest import components
 
 

@@ -9,9 +9,9 @@ from neighbors.making import assert_same_tables, config, search, write
 from scanner.core.config import NeighborsConfig
 from scanner.core.errors import ConfigError
 from scanner.lab.vectors import PlantedVectors
-from scanner.neighbors import searches
 from scanner.neighbors.rows import read_rows
 from scanner.neighbors.stage import NeighborsResult
+from scanner.search import searches
 from scanner.search.cells_join import estimate_memory
 
 

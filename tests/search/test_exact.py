@@ -10,10 +10,9 @@ import pytest
 from search.oracle import join_pairs, planted
 
 from scanner.lab.vectors import PlantedVectors
-from scanner.neighbors.groups import row_similarities
 from scanner.search import exact, tiles
 from scanner.search.cells_join import CellsJoin
-from scanner.search.exact import exact_blocks, pair_similarities, searched_threshold
+from scanner.search.exact import exact_blocks, pair_similarities, row_similarities, searched_threshold
 from scanner.search.join import ThresholdJoin
 from scanner.search.threshold import PairBlock, threshold_pairs
 

@@ -4,9 +4,9 @@ import numpy as np
 
 from scanner.core.config import VerifyConfig
 from scanner.images.align import LOOK
+from scanner.images.looks import Looks
 from scanner.lab.scenes import SCENES
 from scanner.verify.judge import judge
-from scanner.verify.looks import Looks
 from scanner.verify.members import make_group
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from scanner.images.align import GRID
+from scanner.images.relation import NEAR, OTHER, TEMPLATE, Relations
 from scanner.verify.pieces import split
-from scanner.verify.relation import NEAR, OTHER, TEMPLATE, Relations
 
 
 def comparing(relation_of):

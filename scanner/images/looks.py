@@ -1,22 +1,50 @@
-"""The files of candidate groups read again and decoded in worker processes, which may die of them, to small pictures."""
+"""The files of images read again and decoded in worker processes, which may die of them, to small pictures.
+
+Where the bytes come from is not known here: a ``Reader`` is given something that reads files (``sources.originals.Originals``).
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.core.config import RunConfig
+from scanner.core.config import ComputeConfig, ImagesConfig
 from scanner.images.align import LOOK
 from scanner.images.prepare import ImageLimits, ImagePreparer
-from scanner.sources.base import Source
-from scanner.sources.originals import FileRef, Originals
+
+
+class SeenFile(Protocol):
+    """A file as a scan saw it."""
+
+    @property
+    def image_id(self) -> int: ...
+
+    @property
+    def dataset(self) -> str: ...
+
+    def is_as_scanned(self, sha256: bytes | None, phash: int | None) -> bool: ...
+
+
+File = TypeVar("File", bound=SeenFile)
+File_contra = TypeVar("File_contra", bound=SeenFile, contravariant=True)
+
+
+class FileReader(Protocol[File_contra]):
+    """Reads files, and counts those that could not be used."""
+
+    num_failed: int
+    last_failure: str
+
+    def read(self, file: File_contra) -> bytes | None: ...
+
+    def failed(self, reason: str) -> None: ...
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -34,13 +62,12 @@ class Looks:
     pixel_digest: list[bytes | None]
 
 
-class Reader:
+class Reader(Generic[File]):
     """Reads and decodes; its workers start when the first file is to be decoded. A context manager."""
 
-    def __init__(self, sources: Mapping[str, Source], config: RunConfig) -> None:
-        self.config = config
+    def __init__(self, originals: FileReader[File], images: ImagesConfig, compute: ComputeConfig) -> None:
         self.num_read = 0
-        self._originals = Originals(sources)
+        self._originals, self._images, self._compute = originals, images, compute
         self._stack = ExitStack()
         self._preparer: ImagePreparer | None = None
 
@@ -58,7 +85,7 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def looks(self, files: Sequence[FileRef], *, max_in_memory: int) -> Looks:
+    def looks(self, files: Sequence[File], *, max_in_memory: int) -> Looks:
         """What the files look like; of more than ``max_in_memory`` in a temporary file. Never raises for one of them."""
         shape = (len(files), *LOOK.size, 3)
         if len(files) <= max_in_memory:
@@ -69,7 +96,7 @@ class Reader:
                 pixels = np.memmap(file, np.uint8, "w+", shape=shape)
         found = Looks(pixels=pixels, is_read=np.zeros(len(files), bool), pixel_digest=[None] * len(files))
         # In the order of their ids, so that each shard is gone through once.
-        order = sorted(range(len(files)), key=lambda i: files[i].image_id)
+        order = sorted(range(len(files)), key=lambda i: (files[i].dataset, files[i].image_id))
 
         def originals() -> Iterator[tuple[int, bytes]]:
             for i in order:
@@ -89,8 +116,8 @@ class Reader:
 
     def _get_preparer(self) -> ImagePreparer:
         if self._preparer is None:
-            images, workers = self.config.images, self.config.compute.workers
-            limits = ImageLimits.of(images)
+            workers = self._compute.workers
             count = os.cpu_count() or 1 if workers == "auto" else workers
+            limits = ImageLimits.of(self._images)
             self._preparer = self._stack.enter_context(ImagePreparer(LOOK, limits, workers=count, has_pixel_digest=True))
         return self._preparer

@@ -128,6 +128,43 @@ def between(x: NDArray[np.float16], y: NDArray[np.float16], lowest: float, compu
     return _exact_join(x, y, lowest, len(x) * len(y), compute)
 
 
+def chosen_between(settings: NeighborsConfig, num_left: int, num_right: int) -> str:
+    """The search that ``auto`` means between two sets: all pairs up to as many as it compares within one; else cells."""
+    if settings.search == "auto":
+        return "join" if num_left * num_right <= JOIN_ROWS * (JOIN_ROWS - 1) // 2 else "cells"
+    return "cells" if settings.search in APPROXIMATE else "join"
+
+
+def between_in_cells(
+    rows: NDArray[np.float16], num_right: int, lowest: float, settings: NeighborsConfig, compute: ComputeConfig
+) -> Search:
+    """Nearly every pair of a row of the second set (left) with one of the first (right), which lie together in ``rows`` (n, d).
+
+    The smaller set is the active one: its rows are compared with one another too, and those pairs left out here.
+
+    Args:
+        num_right: rows of the first set; the second begins there. Pairs are numbered from 0 in each.
+
+    Raises:
+        ConfigError, StoreError: see ``within``.
+    """
+    is_active = np.arange(len(rows)) < num_right
+    if 2 * num_right > len(rows):
+        is_active = ~is_active
+    inner = within("cells", rows, lowest, settings, compute, is_active)
+
+    def blocks(on_tile: OnTile) -> Iterator[PairBlock]:
+        for block in inner.blocks(on_tile):
+            is_between = (block.left < num_right) & (block.right >= num_right)
+            if is_between.any():
+                yield PairBlock(
+                    left=block.right[is_between] - num_right, right=block.left[is_between],
+                    similarity=block.similarity[is_between],
+                )  # fmt: skip
+
+    return Search(name="cells", total=inner.total, blocks=blocks, facts=inner.facts)
+
+
 def _check_room(x: NDArray[np.float16], compute: ComputeConfig) -> None:
     missing = cells_join.estimate_memory(*x.shape) - _room(x, compute)
     if missing > 0:
@@ -138,9 +175,9 @@ def _check_room(x: NDArray[np.float16], compute: ComputeConfig) -> None:
         )
 
 
-def _room(x: NDArray[np.float16], compute: ComputeConfig) -> int:
+def _room(x: NDArray[np.float16], compute: ComputeConfig, y: NDArray[np.float16] | None = None) -> int:
     """What is left of the memory allowed: beside the process, the rows where they are held, and what is gathered of pairs."""
-    held = 0 if isinstance(x, np.memmap) else x.nbytes
+    held = sum(rows.nbytes for rows in (x, y) if rows is not None and not isinstance(rows, np.memmap))
     return allowed_bytes(compute.memory) - PROCESS_BYTES - held - LINKS_BYTES - len(x) * BYTES_A_ROW
 
 
@@ -155,7 +192,7 @@ def _exact_join(
         stats.update(asdict(gpu.stats), device="cuda")
 
     def on_cpu(on_tile: OnTile) -> Iterator[PairBlock]:
-        cpu = ThresholdJoin(x=x, y=y, threshold=lowest, is_exact=True, memory_bytes=max(0, _room(x, compute)))
+        cpu = ThresholdJoin(x=x, y=y, threshold=lowest, is_exact=True, memory_bytes=max(0, _room(x, compute, y)))
         yield from cpu.blocks(on_tile=on_tile)
         stats.update(asdict(cpu.stats), device="cpu")
 

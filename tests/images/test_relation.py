@@ -4,8 +4,8 @@ import numpy as np
 from scipy.ndimage import label
 
 from scanner.images.align import GRID, SIDE, align
+from scanner.images.relation import NEAR, OTHER, TEMPLATE, Limits, confidence, largest_region, pack_cells, relate
 from scanner.lab.scenes import SCENES
-from scanner.verify.relation import NEAR, OTHER, TEMPLATE, Limits, confidence, largest_region, pack_cells, relate
 
 LIMITS = Limits(near_distance=0.35, near_contrast=0.5, template_share=0.15, template_rest=0.16, template_structure=0.15)
 
@@ -54,7 +54,7 @@ def test_the_mask_says_where_they_differ():
 
 
 def test_confidence_falls_with_distance_and_is_half_at_its_middle():
-    from scanner.verify.relation import MIDDLE
+    from scanner.images.relation import MIDDLE
 
     values = confidence(np.array([0.0, 0.01, 0.1, MIDDLE, 0.5, 2.0, np.inf], np.float32))
     assert (np.diff(values) <= 0).all()

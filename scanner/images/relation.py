@@ -7,15 +7,22 @@ unlike pairs two came out below 0.35, and one of those held 0.5 of the contrast.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.images.align import GRID, SIDE, Alignment
+from scanner.images.align import GRID, MAX_STRETCH, SIDE, Alignment, align, shrink
 from scanner.images.distances import unit
 
+if TYPE_CHECKING:
+    from scanner.core.config import VerifyConfig
+
 OTHER, NEAR, TEMPLATE = 0, 1, 2
+
+PAIRS = 512
+"""Pairs compared at once."""
 
 CELL_DISTANCE = 0.3
 """Distance, over contrast, above which the two differ in a cell."""
@@ -34,6 +41,14 @@ class Limits:
     template_share: float
     template_rest: float
     template_structure: float
+
+    @classmethod
+    def of(cls, settings: VerifyConfig) -> Limits:
+        """As the config has them."""
+        return cls(
+            near_distance=settings.near_distance, near_contrast=settings.near_contrast, template_share=settings.template_share,
+            template_rest=settings.template_rest, template_structure=settings.template_structure,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -83,6 +98,34 @@ def relate(found: Alignment, leaders: NDArray[np.uint8], limits: Limits) -> Rela
         differs=differs,
         is_mirrored=found.is_mirrored,
     )
+
+
+def compare_files(
+    looks: NDArray[np.uint8],
+    is_blank: NDArray[np.bool_],
+    aspect: NDArray[np.float64],
+    members: NDArray[np.int64],
+    leaders: NDArray[np.int64],
+    limits: Limits,
+) -> Relations:
+    """Relations of members (m,) to their leaders (m,), positions among n files; block by block, so that memory does not grow.
+
+    Args:
+        looks: uint8 (n, 2 * SIDE, 2 * SIDE, 3) as ``images.align.LOOK`` prepares them.
+        is_blank, aspect: (n,) of the files; aspect is width over height.
+    """
+    blocks = []
+    for i in range(0, max(1, len(members)), PAIRS):
+        a, b = members[i : i + PAIRS], leaders[i : i + PAIRS]
+        small_a, small_b = shrink(looks[a]), shrink(looks[b])
+        block = relate(align(small_a, small_b), small_b, limits)
+        # Squashed to one shape, a wide button and a tall one are alike: what no crop or frame explains is another picture.
+        block.relation[np.abs(np.log(aspect[a] / aspect[b])) > np.log(MAX_STRETCH)] = OTHER
+        # Two blanks are alike whatever their tone: there is nothing in either to tell them by.
+        both = is_blank[a] & is_blank[b]
+        block.relation[both], block.distance[both], block.whole_distance[both], block.differs[both] = NEAR, 0, 0, False
+        blocks.append(block)
+    return Relations(**{f.name: np.concatenate([getattr(block, f.name) for block in blocks]) for f in fields(Relations)})
 
 
 def confidence(distance: NDArray[np.float32]) -> NDArray[np.float32]:
