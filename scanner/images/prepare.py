@@ -19,6 +19,7 @@ from scanner.core.preprocess import Preprocess
 from scanner.images.decode import UnusableImageError, decode, raise_if_memory
 from scanner.images.geometry import fit
 from scanner.images.hashes import is_blank, perceptual_hash, thumbnail
+from scanner.images.pdq import Pdq, pdq
 
 if TYPE_CHECKING:
     from scanner.core.config import ImagesConfig
@@ -67,7 +68,7 @@ class ImageLimits:
 class ImageFacts:
     """What table ``images`` says of an image; its docstrings in ``core.schemas`` hold for the fields here.
 
-    ``pixel_digest`` is of no table: sha256 of size and pixels, where it was asked for.
+    ``pixel_digest`` (sha256 of size and pixels) and ``pdq`` are of no table, and there where they were asked for.
     """
 
     sha256: bytes | None = None
@@ -79,9 +80,12 @@ class ImageFacts:
     status: ImageStatus = "ok"
     error_message: str | None = None
     pixel_digest: bytes | None = None
+    pdq: Pdq | None = None
 
 
-def prepare_image(data: bytes, *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool = False) -> Prepared:
+def prepare_image(
+    data: bytes, *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool = False, has_pdq: bool = False
+) -> Prepared:
     """Facts of one image and, if it is usable, its pixels (h, w, 3) at ``preprocess.size``. In this very process.
 
     Of ``limits`` only those on pixels are kept here; time and memory are the pool's.
@@ -109,6 +113,7 @@ def prepare_image(data: bytes, *, preprocess: Preprocess, limits: ImageLimits, h
         num_bytes=len(data),
         is_blank=is_blank(pixels, small),
         pixel_digest=hashlib.sha256(b"%d %d " % (width, height) + pixels.tobytes()).digest() if has_pixel_digest else None,
+        pdq=pdq(pixels) if has_pdq else None,
     )
     return facts, fit(pixels, preprocess)
 
@@ -127,6 +132,7 @@ class ImagePreparer:
         limits: of the images.
         workers: processes; by default one a CPU core.
         has_pixel_digest: whether facts carry one; it costs about a millisecond a megapixel.
+        has_pdq: whether facts carry a PDQ hash.
 
     Attributes:
         num_decoded: images prepared, each counted once.
@@ -140,9 +146,11 @@ class ImagePreparer:
         workers: int | None = None,
         *,
         has_pixel_digest: bool = False,
+        has_pdq: bool = False,
     ) -> None:
         self.preprocess = preprocess
         self.has_pixel_digest = has_pixel_digest
+        self.has_pdq = has_pdq
         self.limits = limits or ImageLimits()
         self.num_decoded = 0
         self.num_retried = 0
@@ -152,7 +160,11 @@ class ImagePreparer:
     def _new_pool(self, workers: int) -> WorkerPool[list[bytes], list[Prepared]]:
         return WorkerPool(
             functools.partial(
-                _prepare_chunk, preprocess=self.preprocess, limits=self.limits, has_pixel_digest=self.has_pixel_digest
+                _prepare_chunk,
+                preprocess=self.preprocess,
+                limits=self.limits,
+                has_pixel_digest=self.has_pixel_digest,
+                has_pdq=self.has_pdq,
             ),
             workers=workers,
             timeout_s=self.limits.timeout_s,
@@ -241,9 +253,14 @@ def _chunks(images: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def _prepare_chunk(chunk: list[bytes], *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool) -> list[Prepared]:
+def _prepare_chunk(
+    chunk: list[bytes], *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool, has_pdq: bool
+) -> list[Prepared]:
     try:
-        return [prepare_image(data, preprocess=preprocess, limits=limits, has_pixel_digest=has_pixel_digest) for data in chunk]
+        return [
+            prepare_image(data, preprocess=preprocess, limits=limits, has_pixel_digest=has_pixel_digest, has_pdq=has_pdq)
+            for data in chunk
+        ]
     except RuntimeError as error:
         raise_if_memory(error)
         raise
