@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scanner.core.config import RunConfig, check_config, resolve
+from scanner.core.config import RunConfig
 from scanner.core.errors import ConfigError, GeneratorError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
@@ -26,11 +26,6 @@ from scanner.risk import stage as risk
 
 MODELS_FILE = "models.yaml"
 """What was asked of each model, by model_id; ``replay`` reads it."""
-
-
-def run_config(store: Store) -> RunConfig:
-    """The config that the run was scanned with."""
-    return resolve(check_config(store.read_run()["config"], where=f"{store.url}/run.yaml"))
 
 
 def open_model(config: RunConfig) -> PromptedGenerator:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 
-from scanner.core.config import RunConfig, fingerprint, resolve
+from scanner.core.config import RunConfig, check_config, fingerprint, resolve
 from scanner.core.errors import SourceError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.embed.stage import EmbedStage
+from scanner.leak import records as leak
 from scanner.neighbors import stage as neighbors
 from scanner.pipelines.summary import ScanSummary, versions
 from scanner.report import stage as report
@@ -46,6 +47,11 @@ def reachable_sources(config: RunConfig, progress: Progress) -> dict[str, Source
     return found
 
 
+def run_config(store: Store) -> RunConfig:
+    """The config that a run was scanned with."""
+    return resolve(check_config(store.read_run()["config"], where=f"{store.url}/run.yaml"))
+
+
 def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
     """Runs every stage that is not up to date.
 
@@ -64,6 +70,8 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
         # 1. One pass over the bytes: images, their facts and their embeddings. The only stage that costs more than minutes.
         embedded = EmbedStage(store, config, sources, progress).run()
         store.write_run({**run, "encoder": embedded.encoder_facts()})
+        for name in leak.forget_stale(store):
+            progress.say(f"leak: the set is another than the one that was compared with {name}: run `scanner leak` again")
 
         # 2. Every pair above the threshold, or nearly every with its recall measured; groups at every threshold asked for come
         #    from the same pass.

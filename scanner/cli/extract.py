@@ -94,7 +94,7 @@ def extract(
 def _config(store: Store, path: str | None) -> RunConfig:
     """That of the scan, with the sections that extraction reads from the file at ``path``."""
     from scanner.core.config import load_config
-    from scanner.pipelines.extract import run_config
+    from scanner.pipelines.scan import run_config
 
     config = run_config(store)
     if path is None:

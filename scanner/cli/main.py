@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": ("scanner.cli.extract", "Make one image of an extraction again."),
     "review": ("scanner.cli.extract", "Record a person's verdict of a prompt."),
     "export": ("scanner.cli.export", "Keep-lists and rewritten sets: one image of each group stays."),
+    "leak": ("scanner.cli.leak", "What a set has in common with another one: evaluation images, take-down lists."),
     "status": ("scanner.cli.inspect", "Where a run is: parts done, tables, last summary."),
     "query": ("scanner.cli.query", "Answer a question of the query library."),
     "sql": ("scanner.cli.query", "Run your own SQL over the tables of a run."),

@@ -21,6 +21,7 @@ from scanner.core.amounts import parse_bytes
 from scanner.core.errors import ConfigError, nearest
 from scanner.core.extract_config import ExtractConfig
 from scanner.core.keep_config import ExportConfig, KeepConfig
+from scanner.core.leak_config import LeakConfig
 from scanner.core.section import Section, checked
 
 
@@ -236,6 +237,7 @@ class RunConfig(Section):
     extract: ExtractConfig = ExtractConfig()
     keep: KeepConfig = KeepConfig()
     export: ExportConfig = ExportConfig()
+    leak: LeakConfig = LeakConfig()
     report: ReportConfig = ReportConfig()
     compute: ComputeConfig = ComputeConfig()
 

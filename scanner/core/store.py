@@ -302,7 +302,7 @@ class Store:
         name, value = owner
         others = [part for part in manifest.parts if part.inputs.get(name) != value] if manifest else []
         index = max((part.index for part in manifest.parts), default=-1) + 1 if manifest else 0
-        parts = []
+        parts: list[Part] = []
         if rows is not None:
             cut = f"{fingerprint}/{rows.num_rows}/{part_rows}"
             for start in range(0, max(rows.num_rows, 1), part_rows):

@@ -44,10 +44,15 @@ class FileRef:
         )  # fmt: skip
 
     def is_as_scanned(self, sha256: bytes | None, phash: int | None) -> bool:
-        """By the digest; where the scan took down another file's (as published, before resizing), by the perceptual hash."""
-        if self.sha256 is not None and self.sha256 == sha256:
-            return True
-        return self.phash is None or phash is None or (self.phash ^ phash).bit_count() <= MAX_CHANGED_BITS
+        """Whether a file that was read again is the one that the scan saw."""
+        return is_same_picture(self.sha256, self.phash, sha256, phash)
+
+
+def is_same_picture(sha256: bytes | None, phash: int | None, sha256_now: bytes | None, phash_now: int | None) -> bool:
+    """By the digest; where the scan took down another file's (as published, before resizing), by the perceptual hash."""
+    if sha256 is not None and sha256 == sha256_now:
+        return True
+    return phash is None or phash_now is None or (phash ^ phash_now).bit_count() <= MAX_CHANGED_BITS
 
 
 class Originals:
