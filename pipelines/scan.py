@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from scanner.core.config import RunConfig, check_config, fingerprint, resolve
-from scanner.core.errors import SourceError
+from scanner.core.errors import ScannerError, SourceError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
 from scanner.core.store import Store
@@ -17,6 +17,7 @@ from scanner.leak import records as leak
 from scanner.neighbors import stage as neighbors
 from scanner.pipelines.summary import ScanSummary, versions
 from scanner.report import stage as report
+from scanner.report.leaks import OtherSet
 from scanner.risk import stage as risk
 from scanner.sources.base import Source
 from scanner.sources.open import open_source
@@ -52,6 +53,24 @@ def run_config(store: Store) -> RunConfig:
     return resolve(check_config(store.read_run()["config"], where=f"{store.url}/run.yaml"))
 
 
+def other_sets(store: Store, progress: Progress) -> dict[str, OtherSet]:
+    """The runs that this one was compared with, with their sources, as far as they can be opened now; the others are told."""
+    found: dict[str, OtherSet] = {}
+    if store.manifest("comparisons") is None:
+        return found
+    for row in store.read("comparisons", ["other", "form", "url"]).to_pylist():
+        if row["form"] != "run":
+            continue
+        try:
+            other = Store.open(row["url"])
+            config = check_config(other.read_run()["config"], where=f"{row['url']}/run.yaml")
+        except ScannerError as error:
+            progress.say(f"{row['other']}: {error.message}")
+            continue
+        found[row["other"]] = OtherSet(store=other, sources=reachable_sources(config, progress))
+    return found
+
+
 def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
     """Runs every stage that is not up to date.
 
@@ -85,7 +104,7 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
         ranked = risk.run(store, config, progress)
 
         # 5. One page that a person can read. It re-reads a few originals, so it comes last and may be made again alone.
-        page = report.run(store, config, sources, progress)
+        page = report.run(store, config, sources, progress, others=other_sets(store, progress))
 
         # Said last, and gone while a scan is under way: tables of two scans are nothing to judge a set by.
         store.write_run({**run, "encoder": embedded.encoder_facts(), "search": found.search_facts(), "is_finished": True})

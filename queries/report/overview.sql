@@ -3,10 +3,17 @@
 -- reads: shards, images, group_risk, group_captions, prompts
 -- example: scanner query RUN report/overview
 with
+per_shard as (
+    select image_id >> 24 as shard_id, count(*) filter (where status != 'ok') as num_lost
+    from images
+    group by all
+),
 of_shards as (
-    select count(*) as num_shards, count(*) filter (where status = 'broken') as num_broken_shards
-    from shards
-    where status != 'superseded'
+    select
+        count(*) as num_shards, count(*) filter (where shards.status = 'broken') as num_broken_shards,
+        count(*) filter (where shards.status = 'broken' or per_shard.num_lost > 0) as num_lossy_shards
+    from shards left join per_shard using (shard_id)
+    where shards.status != 'superseded'
 ),
 of_images as (
     select
@@ -27,6 +34,7 @@ of_groups as (
         count(*) filter (where class = 'blank') as num_blank_groups,
         coalesce(sum(num_images), 0)::bigint as num_grouped,
         coalesce(sum(num_images - 1), 0)::bigint as num_removable,
+        coalesce(sum(num_images - 1) filter (where class != 'picture'), 0)::bigint as num_removable_protected,
         coalesce(max(num_images) filter (where class != 'blank'), 0)::bigint as largest_group,
         coalesce(max(num_images) filter (where class = 'blank'), 0)::bigint as largest_blank_group
     from group_risk

@@ -205,7 +205,11 @@ def run(config_path: str, run_url: str | None, is_plan: bool, quiet: bool) -> No
 
 @click.command()
 @click.argument("run_url", metavar="RUN")
-@click.option("--redact", is_flag=True, help="No originals, and blurs of what models gave back: a page that can be shared.")
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="No originals, no captions, names or urls of the set, and blurs of what models gave back: a page that can be shared.",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print nothing.")
 def report(run_url: str, redact: bool, quiet: bool) -> None:
     """Make the HTML report of a run again, from its tables and a few originals.
@@ -213,16 +217,19 @@ def report(run_url: str, redact: bool, quiet: bool) -> None:
     \b
     Example:
       scanner report run
+      scanner report run --redact
     """
     from scanner.core.config import check_config
     from scanner.core.lock import lock
-    from scanner.pipelines.scan import reachable_sources
+    from scanner.pipelines.scan import other_sets, reachable_sources
     from scanner.report import stage
 
     store = Store.open(run_url)
     config = check_config(store.read_run()["config"], where=f"{run_url}/run.yaml")
     progress = Progress(quiet=quiet)
     with lock(store):
-        result = stage.run(store, config, reachable_sources(config, progress), progress, is_redacted=redact)
+        sources = {} if redact else reachable_sources(config, progress)
+        others = {} if redact else other_sets(store, progress)
+        result = stage.run(store, config, sources, progress, is_redacted=redact, others=others)
     if not quiet:
         click.echo(f"Report: {result.path} ({result.num_bytes / 2**20:.1f} MiB)", file=sys.stdout)

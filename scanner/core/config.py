@@ -192,6 +192,8 @@ class ReportConfig(Section):
     """Groups in the gallery."""
     images_a_group: int = Field(default=8, ge=1)
     """Images shown of each."""
+    num_outliers: int = Field(default=24, ge=0)
+    """Images shown of those that resemble no other."""
     title: str = ""
     """Heading; the names of the sources if left out."""
 

@@ -274,6 +274,17 @@ def _missing(name: str, table: str) -> QueryError:
     )
 
 
+def query_rows(connection: duckdb.DuckDBPyConnection, name: str, given: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All rows of the query called ``name``, each by its columns: for answers that a limit or an aggregate keeps small.
+
+    Raises:
+        QueryError: there is no such query; otherwise as ``run_query`` does.
+    """
+    cursor = run_query(connection, find_query(name), given)
+    columns = [column[0] for column in cursor.description or ()]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
 def execute(
     connection: duckdb.DuckDBPyConnection, sql: str, arguments: Mapping[str, Any] | None = None, *, name: str = "sql"
 ) -> duckdb.DuckDBPyConnection:

@@ -6,20 +6,19 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scanner.core.errors import StoreError
 from scanner.core.shares import Share
-from scanner.core.sql import connect, find_query, run_query
+from scanner.core.sql import connect, query_rows
 from scanner.core.store import Store
 from scanner.report.figures import Bar, bar_chart
 from scanner.report.markup import Html, element, foreign, join, plain
 from scanner.report.numbers import count, counted
 from scanner.report.tables import columns, rest, table
 
-if TYPE_CHECKING:
-    import duckdb
-
 NUM_SHOWN = 60
+"""Verdicts with pictures: of each the training image and up to five generations, about 8 kB each and never above 60 kB."""
 FRAME = 96
 _BLURRED = 6
 """Pixels that are left of a side where pictures are redacted."""
@@ -33,7 +32,10 @@ _MEANS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A row of ``extraction/verdicts``, with JPEGs as ``data:`` URIs: the training image and some generations by seed."""
+    """A row of ``extraction/verdicts``, with JPEGs as ``data:`` URIs: the training image and some generations by seed.
+
+    ``position`` is that of the row, from 1. ``prompt_id`` is None where the page must not say: it is a digest of the caption.
+    """
 
     verdict: str
     tier: str | None
@@ -48,10 +50,29 @@ class Found:
     num_generations: int
     image_id: int | None
     image_caption: str | None
-    prompt_id: int
+    prompt_id: int | None
     model_id: str
+    position: int = 1
     training: str = ""
     generations: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelTotals:
+    """A row of ``report/verdict_totals``: prompts by verdict, and different images that came out."""
+
+    model_id: str
+    num_prompts: int
+    num_extracted: int
+    num_retrieved: int
+    num_template: int
+    num_suspected: int
+    num_images: int
+
+    @property
+    def num_found(self) -> int:
+        """Prompts with any verdict."""
+        return self.num_extracted + self.num_retrieved + self.num_template + self.num_suspected
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,10 +80,14 @@ class Extractions:
     """Of all models of a run: what is shown, totals by model and verdict, strata of duplicate counts, controls, cost."""
 
     found: tuple[Found, ...]
-    num_found: int
+    totals: tuple[ModelTotals, ...]
     by_count: tuple[dict[str, Any], ...]
     controls: tuple[dict[str, Any], ...]
     cost: tuple[dict[str, Any], ...]
+
+    @property
+    def num_found(self) -> int:
+        return sum(model.num_found for model in self.totals)
 
 
 def read_extractions(store: Store, *, is_redacted: bool = False) -> Extractions | None:
@@ -70,25 +95,23 @@ def read_extractions(store: Store, *, is_redacted: bool = False) -> Extractions 
     if store.manifest("extractions") is None:
         return None
     with connect(store) as connection:
-        rows = _rows(connection, "extraction/verdicts", limit=NUM_SHOWN)
-        by_count, cost = _rows(connection, "extraction/by_duplicate_count"), _rows(connection, "extraction/cost")
-        controls, kept = _rows(connection, "extraction/control_rates"), _rows(connection, "extraction/kept_images")
+        rows = query_rows(connection, "extraction/verdicts", {"limit": NUM_SHOWN})
+        totals = tuple(ModelTotals(**row) for row in query_rows(connection, "report/verdict_totals"))
+        by_count, cost = query_rows(connection, "extraction/by_duplicate_count"), query_rows(connection, "extraction/cost")
+        controls, kept = query_rows(connection, "extraction/control_rates"), query_rows(connection, "extraction/kept_images")
     paths: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for image in kept:
         paths.setdefault((image["model_id"], image["prompt_id"]), []).append((image["seed"], image["image_path"]))
-    verdicts = store.read("extractions", ["verdict"])["verdict"].to_pylist()
     found = []
-    for row in rows:
+    for position, row in enumerate(rows, 1):
         place = ("evidence", row["model_id"][:16], str(row["prompt_id"]), f"training-{row['image_id']}.png")
-        pictures = [
-            (seed, _jpeg(store.get(*path.split("/")), is_redacted=is_redacted))
+        training = _jpeg(store.get(*place), is_redacted=is_redacted)
+        pictures = tuple(
+            (seed, _jpeg(_kept(store, path), is_redacted=is_redacted))
             for seed, path in paths.get((row["model_id"], row["prompt_id"]), [])
-        ]
-        found.append(Found(**row, training=_jpeg(store.get(*place), is_redacted=is_redacted), generations=tuple(pictures)))
-    return Extractions(
-        found=tuple(found), num_found=len(verdicts) - verdicts.count("none"), by_count=tuple(by_count), controls=tuple(controls),
-        cost=tuple(cost),
-    )  # fmt: skip
+        )
+        found.append(Found(**row, position=position, training=training, generations=pictures))
+    return Extractions(found=tuple(found), totals=totals, by_count=tuple(by_count), controls=tuple(controls), cost=tuple(cost))
 
 
 def extractions(content: Extractions) -> Html:
@@ -97,30 +120,49 @@ def extractions(content: Extractions) -> Html:
 
 
 def _figures(content: Extractions) -> Html:
-    models = sorted({row["model_id"] for row in content.cost})
-    lines = []
-    for row in content.controls:
-        share = Share(num_hits=row["num_extracted"] + row["num_retrieved"], num_trials=row["num_controls"])
-        low, high = share.interval
-        share_of = f"{100 * share.value:.1f} %, with 95 % confidence {100 * low:.1f} to {100 * high:.1f} %"
-        says = (
-            f": of {counted(share.num_trials, 'control')}, which should give nothing, an image came out of "
-            f"{count(share.num_hits)} ({share_of}), a template out of {count(row['num_template'])}. Each is listed by "
+    cost = {row["model_id"]: row for row in content.cost}
+    rows = [
+        (
+            element("code", model.model_id[:12]),
+            count(model.num_prompts),
+            count(model.num_images),
+            count(model.num_extracted),
+            count(model.num_retrieved),
+            count(model.num_template),
+            count(model.num_suspected),
+            _cost(cost[model.model_id]) if model.model_id in cost else "",
         )
-        flagged = element("code", "scanner query RUN extraction/controls_flagged")
-        model = element("code", row["model_id"][:12])
-        lines.append(element("p", "Model ", model, says, flagged, "; some are leaks of another caption's image."))
-    lines += [element("p", element("code", row["model_id"][:12]), ": ", _cost(row)) for row in content.cost]
-    charts = [_by_count(model_id, [row for row in content.by_count if row["model_id"] == model_id]) for model_id in models]
-    return join([*lines, *charts])
+        for model in content.totals
+    ]
+    heads = columns(
+        "Model", "#Prompts tried", "#Images given back", "#Extracted", "#Retrieved", "#Template", "#Suspected", "Spent"
+    )  # fmt: skip
+    totals = element("div", table(heads, rows, caption="What came out of each model"), class_="panel")
+    charts = [
+        _by_count(model.model_id, [row for row in content.by_count if row["model_id"] == model.model_id])
+        for model in content.totals
+    ]
+    shown = [chart for chart in charts if chart is not None]
+    return join([totals, *map(_controls, content.controls), element("div", *shown, class_="pair") if shown else None])
+
+
+def _controls(row: dict[str, Any]) -> Html:
+    share = Share(num_hits=row["num_extracted"] + row["num_retrieved"], num_trials=row["num_controls"])
+    low, high = share.interval
+    share_of = f"{100 * share.value:.1f}%, with 95% confidence {100 * low:.1f} to {100 * high:.1f}%"
+    says = (
+        f": of {counted(share.num_trials, 'control')}, which should give nothing, an image came out of "
+        f"{count(share.num_hits)} ({share_of}), a template out of {count(row['num_template'])}. Each is listed by "
+    )
+    flagged = element("code", "scanner query RUN extraction/controls_flagged")
+    model = element("code", row["model_id"][:12])
+    return element("p", "How far to trust it: model ", model, says, flagged, "; some are leaks of another caption's image.")
 
 
 def _cost(row: dict[str, Any]) -> str:
     passes = row["prefilter_passes"] + row["confirm_passes"]
-    spent = f"{counted(row['num_prompts'], 'prompt')}, {counted(row['num_generations'], 'image')}, {count(passes)} forward passes"
-    return spent + (
-        f", {row['times_cheaper']:,.0f} times fewer than 500 images of every prompt." if row["times_cheaper"] else "."
-    )
+    spent = f"{counted(row['num_generations'], 'image')}, {count(passes)} forward passes"
+    return spent + (f", {row['times_cheaper']:,.0f} times fewer than 500 images of every prompt" if row["times_cheaper"] else "")
 
 
 def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html | None:
@@ -141,7 +183,7 @@ def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html | None:
         x_label=f"images of the group, from; calibration prompts of {model_id[:12]}",
         y_label="share of prompts extracted",
     )
-    return element("div", chart, class_="panel sweep")
+    return element("div", chart, class_="panel")
 
 
 def _gallery(content: Extractions) -> Html:
@@ -166,16 +208,24 @@ def _card(found: Found) -> Html:
     if found.mask_share is not None:
         facts.append(f"the same in {100 * found.mask_share:.0f} % of the area")
     facts.append(f"caption on {counted(found.num_caption_images, 'image')}; {found.lanes}")
+    rank = element("span", f"#{count(found.position)}", class_="rank")
     head = element(
-        "header", element("h3", foreign(found.prompt, limit=200)), element("ul", join(map(_item, facts)), class_="facts")
+        "header", element("h3", rank, foreign(found.prompt, limit=200)), element("ul", join(map(_item, facts)), class_="facts")
     )
+    strip = element("ul", join(map(_item, pictures)), class_="strip")
+    return element("article", head, strip, _details(found), class_="group")
+
+
+def _details(found: Found) -> Html:
+    if found.prompt_id is None:
+        return element("p", f"Row {count(found.position)} of extraction/verdicts.", class_="more")
     beside = element("p", "The training image's caption: ", foreign(found.image_caption, limit=200)) if found.image_id else None
-    ids = table(columns("Prompt", "Image", "Model"), [(str(found.prompt_id), str(found.image_id), found.model_id[:12])])
+    row = (str(found.prompt_id), "none" if found.image_id is None else str(found.image_id), found.model_id[:12])
+    ids = table(columns("Prompt", "Image", "Model"), [row], caption="Ids in the tables")
     again = None
     if found.generations:
         again = element("p", element("code", f"scanner replay RUN {found.prompt_id} --seed {found.generations[0][0]}"))
-    details = element("details", element("summary", "Which image, and how to make it again"), beside, ids, again)
-    return element("article", head, element("ul", join(map(_item, pictures)), class_="strip"), details, class_="group")
+    return element("details", element("summary", "Which image, and how to make it again"), beside, ids, again)
 
 
 def _item(content: Html | str) -> Html:
@@ -189,6 +239,14 @@ def _figure(uri: str, label: str, caption: str | None) -> Html:
         alt = f"{label}: {plain(caption, limit=140)}" if caption else label
         frame = element("div", element("img", src=uri, width=FRAME, alt=alt), class_="frame")
     return element("figure", frame, element("figcaption", label), class_="kept" if label == "training image" else None)
+
+
+def _kept(store: Store, path: str) -> bytes | None:
+    """A generated image by the path that the table gives; None where that leads out of the run."""
+    try:
+        return store.get(*path.split("/"))
+    except StoreError:
+        return None
 
 
 def _jpeg(data: bytes | None, *, is_redacted: bool) -> str:
@@ -211,9 +269,3 @@ def _jpeg(data: bytes | None, *, is_redacted: bool) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, name: str, **parameters: int | str) -> list[dict[str, Any]]:
-    cursor = run_query(connection, find_query(name), parameters)
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scanner.core.config import PriorConfig
-from scanner.report.content import Group, GroupCaption, Member
+from scanner.report.filters import LIST_ID, data_of
+from scanner.report.frames import FRAME, NOT_READ, frame
+from scanner.report.groups import Group, GroupCaption, Member
 from scanner.report.markup import Html, element, foreign, join, plain
-from scanner.report.numbers import count, counted, percent, probability, similarity
+from scanner.report.numbers import compact, count, counted, percent, probability, similarity
 from scanner.report.settings import redacted
 from scanner.report.tables import columns, command, table
 from scanner.report.thumbnails import Thumbnail
 
-FRAME = 88
-"""Pixels of a thumbnail's frame on the page."""
+__all__ = ["CAPTION_LIMIT", "FRAME", "TEXT_LIMIT", "Gallery", "family_tag", "why_sentence"]
+
 CAPTION_LIMIT = 200
 TEXT_LIMIT = 140
 """Characters of a caption, key, url or reason in a table."""
@@ -22,31 +24,53 @@ TEXT_LIMIT = 140
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gallery:
-    """Renders groups; ``num_ranked`` is the number of groups that have a rank."""
+    """Renders groups.
+
+    Attributes:
+        thumbnails: by image_id.
+        prior: the curve behind the risk score.
+        num_ranked: groups that have a rank.
+        given_back: what a model gave back of a group, by group_id: the strongest verdict.
+    """
 
     thumbnails: Mapping[int, Thumbnail]
     prior: PriorConfig
     num_ranked: int
+    given_back: Mapping[int, str] = field(default_factory=dict)
 
     def cards(self, groups: Iterable[Group]) -> Html:
         """The groups one below the other, in the order given."""
-        return element("div", join(self._card(group) for group in groups), class_="groups")
+        cards = join(self._card(group, position) for position, group in enumerate(groups))
+        return element("div", cards, class_="groups", id=LIST_ID)
 
     def blanks(self, groups: Iterable[Group]) -> Html:
         """Blank groups, one picture each."""
         return element("ul", join(self._blank(group) for group in groups), class_="blanks")
 
-    def _card(self, group: Group) -> Html:
+    def _card(self, group: Group, position: int) -> Html:
+        id_ = f"group-{group.group_id}"
         rank = element("span", f"#{count(group.risk_rank)}", class_="rank") if group.risk_rank is not None else None
         header = element(
             "header",
-            element("h3", rank, counted(group.num_images, "image")),
-            element("ul", join(element("li", fact) for fact in _facts(group)), class_="facts"),
+            element("h3", rank, counted(group.num_images, "image"), id=f"{id_}-title"),
+            join(self._tags(group)),
             element("span", "risk score ", element("b", probability(group.risk_score)), class_="risk"),
         )
+        why = element("p", element("b", "Why risky: "), why_sentence(group), class_="reason")
         columns = element("div", self._strip(group), _captions(group), class_="columns")
-        details = element("details", element("summary", "Why this rank, and which files"), self._why(group), _files(group))
-        return element("article", header, columns, details, class_="group", id=f"group-{group.group_id}")
+        details = element("details", element("summary", "Rank, kinds and files"), self._why(group), _files(group))
+        return element(
+            "article", header, why, columns, details,
+            class_="group", id=id_, tabindex=-1, aria_labelledby=f"{id_}-title", **data_of(group, position),
+        )  # fmt: skip
+
+    def _tags(self, group: Group) -> Iterable[Html]:
+        if group.class_ != "picture":
+            yield element("span", group.class_.replace("_", " "), class_="tag")
+        verdict = self.given_back.get(group.group_id)
+        if verdict:
+            what = "its template came out of a model" if verdict == "template" else f"came out of a model: {verdict}"
+            yield element("a", what, href="#extractions", class_="tag act")
 
     def _strip(self, group: Group) -> Html:
         hidden = group.num_files - len(group.members)
@@ -70,21 +94,10 @@ class Gallery:
     def _frame(self, member: Member) -> Html:
         badge = None
         if member.num_copies > 1:
-            badge = element("span", f"×{count(member.num_copies)} byte-equal", class_="copies")
-        thumbnail = self.thumbnails.get(member.image_id, Thumbnail(reason="not read"))
-        if not thumbnail.data_uri:
-            reason = element("span", "no preview: ", foreign(thumbnail.reason, limit=80), class_="gone")
-            return element("div", reason, badge, class_="frame")
-        shrink = min(1.0, FRAME / max(thumbnail.width, thumbnail.height))
+            badge = element("span", f"×{compact(member.num_copies)} equal", class_="copies")
         role = "Representative" if member.is_representative else f"Member, similarity {similarity(member.similarity)}"
-        picture = element(
-            "img",
-            src=thumbnail.data_uri,
-            width=max(1, round(thumbnail.width * shrink)),
-            height=max(1, round(thumbnail.height * shrink)),
-            alt=f"{role}: {plain(member.key, limit=TEXT_LIMIT)}",
-        )
-        return element("div", picture, badge, class_="frame")
+        alt = f"{role}: {plain(member.key, limit=TEXT_LIMIT)}"
+        return frame(self.thumbnails.get(member.image_id, NOT_READ), alt=alt, badge=badge)
 
     def _blank(self, group: Group) -> Html:
         what = element(
@@ -122,16 +135,26 @@ class Gallery:
         return element("dl", join(join([element("dt", name), element("dd", text)]) for name, text in facts), class_="why")
 
 
-def _facts(group: Group) -> list[Html | str]:
-    facts: list[Html | str] = [counted(group.num_files, "different file")]
-    if group.class_ != "picture":
-        facts.insert(0, element("b", group.class_.replace("_", " ")))
-    if group.num_same_caption:
-        facts.append(f"{count(group.num_same_caption)} with the same caption")
-    if group.num_hosts:
-        facts.append(counted(group.num_hosts, "host"))
-    facts.append(f"similarity from {similarity(group.lowest_similarity)}")
-    return facts
+def why_sentence(group: Group) -> str:
+    """Why a group ranks where it does, in its own numbers: images, images under one caption, hosts, agreement, curve."""
+    if group.class_ == "blank":
+        return f"it is not: {counted(group.num_images, 'near-constant image')}, which give nothing away."
+    same = group.num_same_caption
+    one = "one file" if group.num_files == 1 else "one layout" if group.class_ == "template" else "one picture"
+    times = f"{one}, {count(group.num_images)} times"
+    hosts = f" on {counted(group.num_hosts, 'host')}" if group.num_hosts else ""
+    if not same:
+        return f"{times}{hosts}, and no caption to ask for it by: ranked by its size alone."
+    if same == group.num_images:
+        under = "every time under the same caption"
+    elif same == 1:
+        under = f"under {counted(group.num_distinct_captions, 'caption')}, none of them twice"
+    else:
+        under = f"{count(same)} of them under the same caption"
+        if group.caption_agreement is not None:
+            under += f" ({percent(group.caption_agreement)} of those that have one)"
+    chance = f"The assumed curve gives {counted(same, 'repetition')} a chance of {probability(group.risk_score)} to come out"
+    return f"{times}{hosts}, {under}. {chance}."
 
 
 def _agreement(group: Group) -> str:
@@ -177,4 +200,5 @@ def _files(group: Group) -> Html:
         )
         for member in group.members
     ]
-    return table(columns("File", "Shard", "Kind", "#Similarity", "#Copies", "Caption", "Published at"), rows)
+    heads = columns("File", "Shard", "Kind", "#Similarity", "#Copies", "Caption", "Published at")
+    return table(heads, rows, caption="The files shown, the representative first")

@@ -64,7 +64,7 @@ def captions(content: Content) -> Html:
     return join([
         element("p", "The same image under the same caption, again and again, is what a model learns word for word. "
                 "Each caption stands here once, with its riskiest group."),
-        table(heads, rows),
+        table(heads, rows, caption="Captions that most images of one group carry"),
         rest(len(rows), total, "ranked captions", f"risk/top_captions --param limit={total}"),
     ])  # fmt: skip
 
@@ -86,7 +86,7 @@ def families(content: Content) -> Html:
     total = content.overview.num_families
     return join([
         element("p", "Captions of many groups, equal but for one word (*) or numbers (#): weak evidence of risk for each alone."),
-        table(columns("Mask", "#Groups", "#Images", "#Captions", "For example"), rows),
+        table(columns("Mask", "#Groups", "#Images", "#Captions", "For example"), rows, caption="Caption families, largest first"),
         rest(len(rows), total, "caption families", f"risk/caption_families --param limit={total}"),
     ])  # fmt: skip
 
@@ -106,25 +106,35 @@ def unusable(content: Content) -> Html:
     ]
     num_reasons, num_lost = content.reasons[0].num_reasons, content.overview.num_images - content.overview.num_ok
     return join([
-        table(columns("Reason", "Status", "#Images", "For example"), rows),
+        table(columns("Reason", "Status", "#Images", "For example"), rows, caption="Why images were left out, commonest first"),
         rest(len(rows), num_reasons, "reasons", f"report/unusable_reasons --param limit={num_reasons}"),
         element("p", "Image by image: ", command(f"hygiene/unreadable --param limit={num_lost}"), class_="rest"),
     ])  # fmt: skip
 
 
 def shards(content: Content) -> Html:
-    """The shards, those with losses first."""
+    """The shards that lost something, the worst first."""
+    o, bad = content.overview, [row for row in content.shards if row.status == "broken" or row.num_ok < row.num_images]
+    note = element("p", f"{count(o.num_shards - o.num_lossy_shards)} of {counted(o.num_shards, 'shard')} lost nothing.")
+    if not bad:
+        return join([note, element("p", command(f"hygiene/shard_health --param limit={o.num_shards}"), class_="rest")])
     rows = []
-    for row in content.shards:
+    for row in bad:
         name = foreign(redacted(f"{row.dataset}/{row.url}"), limit=TEXT_LIMIT)
         if row.error_message:
             name = join([name, element("div", foreign(row.error_message, limit=2 * TEXT_LIMIT), class_="cause")])
         status = element("span", row.status, class_="tag warn" if row.status == "broken" else "tag")
-        rows.append((name, status, count(row.num_images), count(row.num_ok), count(row.num_missing), count(row.num_blank)))
-    total = content.overview.num_shards
+        lost = row.num_images - row.num_ok
+        cells = (
+            name, status, count(row.num_images), count(row.num_ok), count(lost), share(lost, row.num_images),
+            count(row.num_missing), count(row.num_blank),
+        )  # fmt: skip
+        rows.append(cells)
+    heads = columns("Shard", "Status", "#Images", "#Usable", "#Lost", "#Share lost", "#Missing", "#Blank")
     return join([
-        table(columns("Shard", "Status", "#Images", "#Usable", "#Missing", "#Blank"), rows),
-        rest(len(rows), total, "shards, those with losses first", f"hygiene/shard_health --param limit={total}"),
+        note,
+        table(heads, rows, caption="Shards with losses, the worst first"),
+        rest(len(rows), o.num_lossy_shards, "shards with losses", f"hygiene/shard_health --param limit={o.num_shards}"),
     ])  # fmt: skip
 
 
@@ -156,6 +166,9 @@ def audit(bands: Sequence[RecallBand]) -> Html:
     return join([
         element("p", f"{counted(bands[0].num_rows_sampled, 'sampled image')} compared with all others by brute force. Recall is "
                 "the share of its true neighbours that an image found, in the mean over images; the interval is over images."),
-        table(columns("Of", "Similarity", "#True pairs", "#Images with one", "#Recall", "#95 % interval"), rows),
+        table(
+            columns("Of", "Similarity", "#True pairs", "#Images with one", "#Recall", "#95 % interval"), rows,
+            caption="Recall of the search, by band of similarity",
+        ),
         element("p", command("hygiene/recall_by_band"), class_="rest"),
     ])  # fmt: skip

@@ -23,8 +23,10 @@ def _part(name: str, values: object) -> Html:
         (element("code", foreign(key, limit=_KEY_LIMIT)), foreign(redacted(text), limit=_VALUE_LIMIT))
         for key, text in _flat(values)
     ]
-    content = table(columns("Key", "Value"), rows) if rows else element("p", "Nothing is recorded.", class_="rest")
-    return element("details", element("summary", name.replace("_", " ")), content)
+    title = name.replace("_", " ")
+    if not rows:
+        return element("details", element("summary", title), element("p", "Nothing is recorded.", class_="rest"))
+    return element("details", element("summary", title), table(columns("Key", "Value"), rows, caption=f"Recorded: {title}"))
 
 
 def redacted(text: str) -> str:

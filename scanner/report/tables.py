@@ -22,8 +22,11 @@ def columns(*names: str) -> list[Column]:
     return [Column(name=name.removeprefix("#"), is_number=name.startswith("#")) for name in names]
 
 
-def table(heads: Sequence[Column], rows: Iterable[Sequence[str]], *, used: int | None = None) -> Html:
-    """A table whose first column heads its rows; ``used`` is the index of a row to set off."""
+def table(heads: Sequence[Column], rows: Iterable[Sequence[str]], *, used: int | None = None, caption: str = "") -> Html:
+    """A table whose first column heads its rows; ``used`` is the index of a row to set off.
+
+    It may be wider than the window: its box then scrolls, and can be reached and scrolled by keyboard.
+    """
     classes = ["num" if head.is_number else None for head in heads]
     top = element("tr", join(element("th", h.name, scope="col", class_=c) for h, c in zip(heads, classes, strict=True)))
     body = []
@@ -31,7 +34,9 @@ def table(heads: Sequence[Column], rows: Iterable[Sequence[str]], *, used: int |
         cells = [element("th", first, scope="row", class_=classes[0])]
         cells += [element("td", value, class_=class_) for value, class_ in zip(others, classes[1:], strict=True)]
         body.append(element("tr", join(cells), class_="used" if position == used else None))
-    return element("div", element("table", element("thead", top), element("tbody", join(body))), class_="scroll")
+    title = element("caption", caption) if caption else None
+    grid = element("table", title, element("thead", top), element("tbody", join(body)))
+    return element("div", grid, class_="scroll", tabindex=0, role="group", aria_label=caption or f"Table by {heads[0].name}")
 
 
 def rest(shown: int, total: int, what: str, query: str) -> Html:

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.config import ImagesConfig
-from scanner.core.errors import ScannerError
-from scanner.core.ids import row_of
 from scanner.core.preprocess import Preprocess
 from scanner.core.progress import Bar
+from scanner.core.sql import query_rows
 from scanner.images.geometry import place
 from scanner.images.prepare import ImageLimits, ImagePreparer
-from scanner.report.content import Member
-from scanner.sources.base import ImageRef, Source
+from scanner.sources.base import Source
+from scanner.sources.originals import FileRef, Originals
+
+if TYPE_CHECKING:
+    import duckdb
 
 SIDE = 128
 """Pixels of the longer side."""
+MAX_PICTURES = 2000
+"""Thumbnails of one page. One is about 4 kB and never above 25 kB, so that they bound the file."""
+LEFT_OUT = f"left out: a page holds {MAX_PICTURES:,} pictures"
+CHANGED = "the source has changed since the scan"
 _QUALITY = 80
 _FIT = Preprocess(size=(SIDE, SIDE), resize_mode="longest", fill_color=255)
 
@@ -39,64 +46,58 @@ class Thumbnail:
     reason: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownImage:
+    """A row of ``report/shown_images``: an image's file as the scan saw it, and its caption."""
+
+    file: FileRef
+    caption: str | None
+
+
+def find_images(connection: duckdb.DuckDBPyConnection, image_ids: Sequence[int]) -> dict[int, ShownImage]:
+    """Images of a run by their ids, those that could be read, in the order asked for."""
+    if not image_ids:
+        return {}
+    rows = query_rows(connection, "report/shown_images", {"image_ids": ",".join(map(str, image_ids))})
+    found = {row["image_id"]: ShownImage(file=FileRef.of_row(row), caption=row["caption"]) for row in rows}
+    return {id_: found[id_] for id_ in image_ids if id_ in found}
+
+
 def make_thumbnails(
-    members: Iterable[Member], sources: Mapping[str, Source], limits: ImagesConfig, *, workers: int, bar: Bar
+    files: Sequence[FileRef], sources: Mapping[str, Source], limits: ImagesConfig, *, workers: int, bar: Bar
 ) -> dict[int, Thumbnail]:
-    """Thumbnails by image_id. What cannot be read or decoded again has one with a reason; nothing here stops the report."""
-    wanted = sorted({member.image_id: member for member in members}.values(), key=lambda member: member.image_id)
-    thumbnails: dict[int, Thumbnail] = {}
+    """Thumbnails by image_id, of the first ``MAX_PICTURES`` files.
 
-    def originals() -> Iterator[tuple[Member, bytes]]:
-        for member in wanted:
-            data = _read(member, sources)
-            if isinstance(data, bytes):
-                yield member, data
-            else:
-                thumbnails[member.image_id] = data
-                bar.advance()
-
-    bounds = ImageLimits.of(limits)
+    What cannot be read or decoded again, is not what the scan saw, or is one too many has one with a reason; nothing here
+    stops the report.
+    """
+    thumbnails = {file.image_id: Thumbnail(reason=LEFT_OUT) for file in files[MAX_PICTURES:]}
     # Images lie in the order of their ids, so each shard is gone through once.
-    if not any(_is_readable(sources.get(member.dataset)) for member in wanted):
-        return {member.image_id: _unread(member, sources) for member in wanted}
-    with ImagePreparer(_FIT, bounds, workers=workers) as preparer:
-        for member, facts, pixels in preparer.prepare(originals()):
-            if pixels is None or facts.width is None or facts.height is None:
-                thumbnails[member.image_id] = Thumbnail(reason=facts.error_message or facts.status)
+    wanted = sorted(files[:MAX_PICTURES], key=lambda file: file.image_id)
+    originals = Originals(sources)
+
+    def readable() -> Iterator[tuple[FileRef, bytes]]:
+        for file in wanted:
+            data = originals.read(file)
+            if data is None:
+                thumbnails[file.image_id] = Thumbnail(reason=originals.last_failure)
+                bar.advance()
             else:
-                thumbnails[member.image_id] = _encode(pixels, width=facts.width, height=facts.height)
+                yield file, data
+
+    if not originals.has_images:
+        list(readable())  # none of them has bytes: each gets its reason
+        return thumbnails
+    with ImagePreparer(_FIT, ImageLimits.of(limits), workers=workers) as preparer:
+        for file, facts, pixels in preparer.prepare(readable()):
+            if pixels is None or facts.width is None or facts.height is None:
+                thumbnails[file.image_id] = Thumbnail(reason=facts.error_message or facts.status)
+            elif not file.is_as_scanned(facts.sha256, facts.phash):
+                thumbnails[file.image_id] = Thumbnail(reason=CHANGED)
+            else:
+                thumbnails[file.image_id] = _encode(pixels, width=facts.width, height=facts.height)
             bar.advance()
     return thumbnails
-
-
-def _is_readable(source: Source | None) -> bool:
-    return source is not None and source.embedding_dim is None
-
-
-def _unread(member: Member, sources: Mapping[str, Source]) -> Thumbnail:
-    if member.dataset in sources:
-        return Thumbnail(reason="the source holds embeddings, not images")
-    return Thumbnail(reason=f"source {member.dataset} is not at hand")
-
-
-def _read(member: Member, sources: Mapping[str, Source]) -> bytes | Thumbnail:
-    source = sources.get(member.dataset)
-    if source is None or source.embedding_dim is not None:
-        return _unread(member, sources)
-    ref = ImageRef(
-        shard_url=member.shard,
-        row=row_of(member.image_id),
-        key=member.key,
-        byte_offset=member.byte_offset,
-        num_bytes=member.num_bytes,
-    )
-    try:
-        return source.read(ref)
-    except ScannerError as error:
-        return Thumbnail(reason=error.message)
-    except Exception as error:
-        # Any filesystem may stand behind a source, and each has its own errors; the page is worth more than one picture.
-        return Thumbnail(reason=f"cannot be read again: {type(error).__name__}: {error}")
 
 
 def _encode(pixels: NDArray[np.uint8], *, width: int, height: int) -> Thumbnail:

@@ -71,8 +71,11 @@ class Originals:
     def read(self, file: FileRef) -> bytes | None:
         """The bytes; None, counted, where they cannot be had."""
         source = self.sources.get(file.dataset)
-        if source is None or source.embedding_dim is not None:
-            self.failed(f"source {file.dataset} has no images")
+        if source is None:
+            self.failed(f"source {file.dataset} is not at hand")
+            return None
+        if source.embedding_dim is not None:
+            self.failed(f"source {file.dataset} holds embeddings, not images")
             return None
         try:
             return source.read(file.ref)
@@ -82,6 +85,11 @@ class Originals:
             # Any filesystem may stand behind a source, and each has its own errors; one file is not worth the stage.
             self.failed(f"{type(error).__name__}: {error}")
         return None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether any of the sources holds images at all: without one, nothing needs to be got ready."""
+        return any(source.embedding_dim is None for source in self.sources.values())
 
     def failed(self, reason: str) -> None:
         """Counts a file that could not be used."""

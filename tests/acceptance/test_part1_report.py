@@ -119,8 +119,8 @@ def test_no_console_error_and_no_request(report, browse, web):
 def test_hostile_captions_are_text(report, browse, captions):
     dom, _ = browse(report)
     page = Text(dom)
-    assert not {"script", "iframe", "link", "object", "embed", "form", "base"} & set(page.tags)
-    assert page.tags.count("style") == 1
+    assert not {"iframe", "link", "object", "embed", "form", "base"} & set(page.tags)
+    assert page.tags.count("style") == page.tags.count("script") == 1, "the page's own"
     for caption in captions[:4]:
         assert caption in page.text
     assert "U+202Egnp.exe" in page.text
@@ -129,7 +129,7 @@ def test_hostile_captions_are_text(report, browse, captions):
     assert "broken<img src=x>.jpg" in page.text
     assert "<title>set: duplicates and memorization risk</title>" in dom
     assert page.tags.count("article") == len(captions)
-    assert page.tags.count("img") == 2 * len(captions)
+    assert page.tags.count("img") == 4 * len(captions), "each file in its group, and among the outliers of so small a set"
 
 
 def test_the_policy_stops_what_escaping_would_miss(report, browse, web, captions, tmp_path):

@@ -50,6 +50,11 @@ def test_a_run_answers(run, shards, monkeypatch, capsys):
     code, said, _ = call(monkeypatch, capsys, "report", run)
     assert code == 0
     assert (run / "report.html").exists()
+    code, said, _ = call(monkeypatch, capsys, "report", run, "--redact")
+    assert code == 0
+    assert "report-redacted.html" in said
+    assert "a picture 0" in (run / "report.html").read_text()
+    assert "a picture 0" not in (run / "report-redacted.html").read_text()
     shutil.rmtree(shards)
     assert call(monkeypatch, capsys, "report", run)[0] == 0, "a report needs no originals"
 

@@ -11,7 +11,7 @@ import pytest
 
 from scanner.core.errors import ConfigError, QueryError
 from scanner.core.schemas import EMPTY_UNTIL_WRITTEN, MADE_BY, TABLES
-from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries, run_query
+from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries, query_rows, run_query
 from scanner.core.store import COMMIT_FILE, EXPORT_FILE, Store
 from scanner.core.vectors import to_column, to_matrix
 
@@ -118,6 +118,21 @@ def test_an_unknown_query_names_the_nearest():
 def test_every_query_is_named_once():
     short = [name.rsplit("/", 1)[-1] for name in queries()]
     assert len(short) == len(set(short))
+
+
+def test_query_rows_gives_rows_by_column(store):
+    write_sweep(store)
+    neighbors = {"image_id": [1, 2], "num_neighbors": [0, 3], "nearest_id": [None, 1], "nearest_similarity": [None, 0.5]}
+    store.write_table("neighbors", pa.table({**neighbors, "outlier_score": [0.0, 0.0]}), fingerprint="a" * 64, part_rows=10)
+    with connect(store) as connection:
+        rows = query_rows(connection, "groups/duplicate_histogram")
+        assert rows == [
+            {"duplicates_from": 1, "duplicates_to": 1, "num_images": 1}, {"duplicates_from": 4, "duplicates_to": 7, "num_images": 1},
+        ]  # fmt: skip
+        with pytest.raises(QueryError, match="no query"):
+            query_rows(connection, "groups/nothing")
+        with pytest.raises(QueryError, match="no parameter"):
+            query_rows(connection, "groups/duplicate_histogram", {"limit": 3})
 
 
 def test_fetch_table_gives_arrow(store):

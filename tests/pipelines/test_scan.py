@@ -16,11 +16,11 @@ from scanner.core.errors import ConfigError, LockedError
 from scanner.core.ids import row_of, shard_of
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
-from scanner.core.schemas import TABLES
+from scanner.core.schemas import TABLES, arrow_schema
 from scanner.core.store import Store
 from scanner.core.vectors import to_matrix
 from scanner.models.pixels import PixelsEncoder
-from scanner.pipelines.scan import scan
+from scanner.pipelines.scan import other_sets, scan
 
 QUIET = Progress(quiet=True)
 
@@ -106,7 +106,8 @@ def test_every_image_is_decoded_once_and_every_byte_read_once(shards, tmp_path, 
 
     monkeypatch.setattr(MemoryFileSystem, "_open", counting)
     try:
-        summary = run("memory://test-once", tmp_path / "run", **{"report.num_groups": 0, "verify.enabled": False})
+        no_pictures = {"report.num_groups": 0, "report.num_outliers": 0, "verify.enabled": False}
+        summary = run("memory://test-once", tmp_path / "run", **no_pictures)
     finally:
         memory.rm("/test-once", recursive=True)
     assert summary.stages["embed"]["num_decoded"] == 24
@@ -319,3 +320,32 @@ def test_a_source_that_goes_leaves_a_run_that_still_answers(shards, tmp_path):
     run(shards, tmp_path / "run")
     shutil.rmtree(shards)
     assert len(tables_of(tmp_path / "run")["images"]) == 24
+
+
+def test_sets_that_the_run_was_compared_with_are_opened_as_far_as_they_are_at_hand(shards, tmp_path):
+    run(shards, tmp_path / "run", **{"verify.enabled": False})
+    run(shards, tmp_path / "other", **{"verify.enabled": False})
+    store = Store(str(tmp_path / "run"))
+    assert other_sets(store, QUIET) == {}
+    row = {
+        "role": "eval",
+        "num_left": 1,
+        "num_right": 1,
+        "num_right_unusable": 0,
+        "threshold": 0.9,
+        "max_hash_distance": None,
+        "at": "",
+    }
+    rows = [
+        {**row, "other": "here", "form": "run", "url": str(tmp_path / "other")},
+        {**row, "other": "away", "form": "run", "url": str(tmp_path / "nowhere")},
+        {**row, "other": "list", "form": "hashes", "url": str(tmp_path / "other")},
+    ]
+    table = pa.Table.from_pylist(rows, schema=arrow_schema("comparisons"))
+    store.write_table("comparisons", table, fingerprint="a" * 64, part_rows=10)
+    others = other_sets(store, QUIET)
+    assert set(others) == {"here"}
+    assert list(others["here"].sources) == ["set"]
+    assert others["here"].store.manifest("images") is not None
+    shutil.rmtree(shards)
+    assert other_sets(store, QUIET)["here"].sources == {}

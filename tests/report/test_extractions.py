@@ -15,7 +15,7 @@ from PIL import Image
 from scanner.core.store import Store
 from scanner.pipelines.scan import open_sources
 from scanner.report import stage
-from scanner.report.extractions import read_extractions
+from scanner.report.extractions import _kept, read_extractions
 
 __all__ = ["scanned"]
 
@@ -31,7 +31,7 @@ def extracted(scanned, tmp_path_factory):
 def _page(run_dir, scanned, *, is_redacted=False) -> str:
     config = base_config(scanned.parent)
     stage.run(Store(str(run_dir)), config, open_sources(config), QUIET, is_redacted=is_redacted)
-    return (run_dir / "report.html").read_text()
+    return (run_dir / (stage.REDACTED_FILE if is_redacted else stage.REPORT_FILE)).read_text()
 
 
 def _image(uri: str) -> np.ndarray:
@@ -73,6 +73,38 @@ def test_a_redacted_page_shows_nothing_of_the_set(extracted, scanned):
     # Six pixels a side are left: what is between them is gone.
     assert max(np.abs(np.diff(_image(uri), axis=0)).max() for uri in vague) < 24
     assert set(re.findall(r'src="(data:[^"]+)"', page)) == set(vague)
+    assert not any(word in page for word in (MEMORIZED, OTHER, "mug with print", "thing number"))
+    # The id of a prompt is a digest of it: whoever guesses a caption could confirm the guess.
+    assert not any(str(row.prompt_id) in page for row in plain.found)
+    assert "scanner replay" not in page
+
+
+def test_what_came_out_of_each_model_is_counted_by_images(extracted):
+    found = read_extractions(Store(str(extracted)))
+    assert found is not None
+    (model,) = found.totals
+    assert model.num_found == found.num_found == len(found.found)
+    assert model.num_images == len({row.image_caption for row in found.found if row.verdict in ("extracted", "retrieved")})
+    assert [row.position for row in found.found] == list(range(1, len(found.found) + 1))
+
+
+def test_a_group_whose_image_came_out_says_so(extracted, scanned):
+    page = _page(extracted, scanned)
+    cards = page[page.index('id="group-list"') : page.index('id="captions"')]
+    first = cards[: cards.index("</article>")]
+    assert MEMORIZED in first
+    assert "came out of a model: extracted" in first
+    assert "gave back" in page[page.index('id="overview"') : page.index('id="extractions"')]
+
+
+def test_a_path_that_leaves_the_run_is_no_picture(extracted, tmp_path):
+    outside = tmp_path / "outside.png"
+    Image.new("RGB", (8, 8), "red").save(outside)
+    store = Store(str(extracted))
+    way_out = "../" * len(extracted.parts) + str(outside).lstrip("/")
+    assert _kept(store, way_out) is None
+    assert _kept(store, f"generated/../{way_out}") is None
+    assert _kept(store, "report.html") is not None
 
 
 def test_a_run_without_an_extraction_has_no_section(scanned, tmp_path):

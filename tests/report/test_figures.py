@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from scanner.report.figures import HEIGHT, WIDTH, Bar, bar_chart, range_labels
+from scanner.report.figures import HEIGHT, WIDTH, Bar, Line, bar_chart, line_chart, range_labels
 
 
 def chart(values, **options):
@@ -57,3 +57,62 @@ def test_only_the_bars_that_matter_have_the_full_colour():
 def test_range_labels():
     assert range_labels([(1, 1), (2, 3), (4, 7)]) == ["1", "2–3", "4–7"]
     assert range_labels([(1 << k, (2 << k) - 1) for k in range(12)])[-2:] == ["1Ki", "2Ki"]
+
+
+def lines(*points, marked=None, soft=()):
+    drawn = [Line(label="<kept>", points=points)]
+    drawn += [Line(label="soft", points=soft, is_emphasised=False)] if soft else []
+    return ET.fromstring(
+        line_chart(
+            drawn,
+            name="l",
+            title="A <title>",
+            description="What & why",
+            x_label="x",
+            y_label="y",
+            marked=marked,
+            marked_label="used",
+        )
+    )
+
+
+def dots(svg):
+    return [(float(e.get("cx")), float(e.get("cy"))) for e in svg.iter("circle")]
+
+
+def test_a_line_runs_through_its_points_to_scale():
+    svg = lines((0.9, 0.1), (0.95, 0.2), (1.0, 0.4))
+    (x0, y0), (x1, y1), (x2, y2) = dots(svg)
+    assert x1 - x0 == pytest.approx(x2 - x1, abs=0.2)
+    assert y1 - y2 == pytest.approx(2 * (y0 - y1), abs=0.3), "twice the step is twice the height, up"
+    (polyline,) = svg.iter("polyline")
+    assert polyline.get("points") == " ".join(f"{x},{y}" for x, y in dots(svg))
+    assert svg.get("aria-labelledby") == "l-title l-desc"
+    assert "<kept>" in [e.text for e in svg.iter("text")]
+
+
+def test_the_threshold_in_use_is_marked_where_it_lies():
+    svg = lines((0.9, 0.1), (0.95, 0.2), (1.0, 0.4), marked=0.95)
+    (mark,) = [e for e in svg.iter("line") if e.get("class") == "mark"]
+    assert float(mark.get("x1")) == float(mark.get("x2")) == pytest.approx(dots(svg)[1][0])
+    assert not [e for e in lines((0.9, 0.1), (1.0, 0.4), marked=0.5).iter("line") if e.get("class") == "mark"]
+
+
+def test_numbers_do_not_run_into_one_another_and_the_marked_one_stays():
+    svg = lines((0.9, 0.1), (0.995, 0.2), (0.997, 0.3), (1.0, 0.4), marked=0.995)
+    written = [e.text for e in svg.iter("text") if e.get("class") == "value"]
+    assert written == ["10.0%", "20.0%"]
+    svg = lines(*((0.9 + k / 50, 0.1) for k in range(6)))
+    assert len([e for e in svg.iter("text") if e.get("class") == "value"]) == 6
+
+
+@pytest.mark.parametrize(
+    "points", [[], [(0.9, 0.0)], [(0.9, 0.5)], [(0.5, 1.0), (1.0, 0.0)], [(0.9 + k / 500, 0.5) for k in range(40)]]
+)
+def test_no_line_leaves_the_drawing(points):
+    svg = lines(*points, soft=points)
+    for x, y in dots(svg):
+        assert 0 <= x <= WIDTH
+        assert 0 <= y <= HEIGHT
+    ticks = [e.text for e in svg.iter("text") if e.get("class") == "tick"]
+    assert 1 <= len(ticks) == len(set(ticks)) <= 8
