@@ -75,7 +75,7 @@ class ClassTotals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlier:
-    """A row of ``report/outliers``."""
+    """A row of ``report/gallery_outliers``."""
 
     position: int
     image_id: int
@@ -225,7 +225,7 @@ def read_content(store: Store, settings: ReportConfig) -> Content:
             audit=tuple(RecallBand(**row) for row in query_rows(db, "hygiene/recall_by_band")),
             groups=read_groups(db, "ranked", settings.num_groups, settings.images_a_group),
             blank_groups=read_groups(db, "blank", NUM_BLANK_GROUPS, 1),
-            outliers=tuple(Outlier(**row) for row in query_rows(db, "report/outliers", {"limit": settings.num_outliers})),
+            outliers=tuple(Outlier(**row) for row in query_rows(db, "report/gallery_outliers", {"limit": settings.num_outliers})),
             captions=tuple(TopCaption(**row) for row in query_rows(db, "risk/top_captions", {"limit": NUM_CAPTIONS})),
             families=tuple(Family(**row) for row in query_rows(db, "risk/caption_families", {"limit": NUM_FAMILIES})),
             reasons=tuple(Reason(**row) for row in query_rows(db, "report/unusable_reasons", {"limit": NUM_REASONS})),

@@ -99,7 +99,8 @@ def _sweep_chart(rows: Sequence[SweepRow], threshold: float | None, num_images: 
         name="sweep",
         title="Images that another threshold would call duplicates",
         description="; ".join(
-            f"at {row.threshold:g} {share(row.num_grouped, num_images)} in a group, {share(row.num_removable, num_images)} removable"
+            f"at {row.threshold:g} {share(row.num_grouped, num_images)} in a group, "
+            f"{share(row.num_removable, num_images)} removable"
             for row in rows
         ),
         x_label="similarity threshold (cosine)",

@@ -34,8 +34,8 @@ class Finding:
 def findings(content: Content, extracted: Extractions | None, leaks: Leaks | None, recall_asked: float) -> list[Finding]:
     """All that there is to say, by level; within a level models first, then other sets, duplicates and losses."""
     found = [
-        *_models(extracted), *_sets(leaks), _risk(content), _redundancy(content), _verified(content), _search(content, recall_asked),
-        _losses(content),
+        *_models(extracted), *_sets(leaks), _risk(content), _redundancy(content), _verified(content),
+        _search(content, recall_asked), _losses(content),
     ]  # fmt: skip
     order = list(LEVELS)
     return sorted(found, key=lambda finding: order.index(finding.level))
@@ -123,21 +123,23 @@ def _sets(leaks: Leaks | None) -> Iterator[Finding]:
 
 
 def _set(compared: ComparedSet) -> Finding:
-    what = "images to be taken down" if compared.role == "takedown" else "test images"
+    what, found = "images to be taken down" if compared.role == "takedown" else "test images", compared.num_right_found
     headline = join([
-        f"{count(compared.num_right_found)} of {count(compared.num_right)} {what} of ", foreign(compared.other, limit=NAME_LIMIT),
-        f" are in this set ({share(compared.num_right_found, compared.num_right)}).",
+        f"{count(found)} of {count(compared.num_right)} {what} of ", foreign(compared.other, limit=NAME_LIMIT),
+        f" {'is' if found == 1 else 'are'} in this set ({share(found, compared.num_right)}).",
     ])  # fmt: skip
     kinds = [
-        (compared.num_exact, "equal"), (compared.num_near, "altered copies"), (compared.num_semantic, "of the same template"),
-        (compared.num_unverified, "by hash or embedding alone"),
-    ]  # fmt: skip
-    detail = ", ".join(f"{count(number)} {name}" for number, name in kinds if number)
+        (compared.num_exact, f"{count(compared.num_exact)} equal"),
+        (compared.num_near, counted(compared.num_near, "altered copy", "altered copies")),
+        (compared.num_semantic, f"{count(compared.num_semantic)} of the same template"),
+        (compared.num_unverified, f"{count(compared.num_unverified)} by hash or embedding alone"),
+    ]
     here = counted(compared.num_left_found, "image of this set shows", "images of this set show")
     is_certain = compared.num_exact + compared.num_near > 0
     return Finding(
-        level="act" if is_certain else "look", headline=headline, detail=f"{detail}; {here} them.", section="leaks",
-        command=f"scanner query RUN report/leak_pairs --param limit={compared.num_right_found}",
+        level="act" if is_certain else "look", headline=headline, section="leaks",
+        detail=f"{', '.join(text for number, text in kinds if number)}; {here} {'it' if found == 1 else 'them'}.",
+        command=f"scanner query RUN report/leak_pairs --param limit={found}",
     )  # fmt: skip
 
 
@@ -146,21 +148,22 @@ def _risk(content: Content) -> Finding:
     if not content.captions:
         return Finding(level="fine", headline="No caption stands under copies of one image.", section="captions")
     if risk.num_very_often:
-        stand = "stands" if risk.num_very_often == 1 else "stand"
-        often = f"{counted(risk.num_very_often, 'caption')} {stand} under {VERY_OFTEN} or more copies of one image."
-        is_known = " That is where most of what was extracted from Stable Diffusion lay (Carlini et al. 2023)."
+        often = f"{_stand(risk.num_very_often)} under {VERY_OFTEN} or more copies of one image."
+        more = " That is where most of what was extracted from Stable Diffusion lay (Carlini et al. 2023)."
     else:
         often = f"The most repeated caption stands under {counted(risk.most_repeated, 'copy', 'copies')} of one image."
-        is_known = (
-            f" {counted(risk.num_often, 'caption')} {'stands' if risk.num_often == 1 else 'stand'} under {OFTEN} or more."
-        )
+        more = f" {_stand(risk.num_often)} under {OFTEN} or more."
     expected = f"{risk.expected_images:.1f}" if risk.expected_images >= 0.05 else "fewer than 0.1"
     first = join(["First of all: ", foreign(content.captions[0].caption, limit=CAPTION_LIMIT), "."])
     prior = f" The assumed curve expects {expected} images of the set to be memorized; only a model can tell."
     return Finding(
-        level="look" if risk.num_often else "fine", headline=often, detail=join([first, is_known, prior]), section="groups",
+        level="look" if risk.num_often else "fine", headline=often, detail=join([first, more, prior]), section="groups",
         command="scanner query RUN risk/top_captions",
     )  # fmt: skip
+
+
+def _stand(number: int) -> str:
+    return f"{counted(number, 'caption') if number else 'None'} {'stand' if number > 1 else 'stands'}"
 
 
 def _redundancy(content: Content) -> Finding:
@@ -170,7 +173,8 @@ def _redundancy(content: Content) -> Finding:
     plain = o.num_removable - o.num_removable_protected
     protected = ""
     if o.num_removable_protected:
-        protected = f" {count(o.num_removable_protected)} more are blanks, cards, templates, lettering or drawings, which stay unless named."
+        what = "blanks, cards, templates, lettering or drawings, which stay unless named"
+        protected = f" {count(o.num_removable_protected)} more are {what}."
     return Finding(
         level="look",
         headline=f"{share(o.num_removable, o.num_ok)} of the usable images are redundant: {count(o.num_removable)} of "
@@ -188,7 +192,8 @@ def _verified(content: Content) -> Finding:
     if unverified:
         return Finding(
             level="look", headline=f"{share(unverified, grouped)} of the images in groups were matched by embedding alone.",
-            detail=f"Pixels were not compared for {counted(unverified, 'image')}: a group may hold strangers.", section="duplicates",
+            detail=f"Pixels were not compared for {counted(unverified, 'image')}: a group may hold strangers.",
+            section="duplicates",
         )  # fmt: skip
     return Finding(
         level="fine", headline="Every copy was compared with its original pixel by pixel.", section="duplicates",

@@ -172,7 +172,7 @@ def _captions(group: Group) -> Html:
     hidden = group.num_distinct_captions - len(group.captions)
     more = element("p", f"and {counted(hidden, 'other caption')}", class_="more") if hidden > 0 else None
     lines = join(_caption(caption, group.num_images) for caption in group.captions)
-    return element("div", element("h4", "Captions, and images that carry them"), element("ul", lines, class_="said"), more)
+    return element("div", element("h4", "Images by caption"), element("ul", lines, class_="said"), more)
 
 
 def _caption(caption: GroupCaption, num_images: int) -> Html:

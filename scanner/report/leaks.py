@@ -129,8 +129,8 @@ def show_others(
 def leakage(leaks: Leaks, thumbnails: Mapping[int, Thumbnail]) -> Html:
     """The sets as a table, then the pairs of each, image beside image."""
     how = (
-        "What stands in both sets: of each image there, the one here that is most like it. Test images that are trained on spoil the "
-        "test; images on a list of what must go have to be found in every altered copy."
+        "What stands in both sets: of each image there, the one here that is most like it. Test images that are trained on spoil "
+        "the test; images on a list of what must go have to be found in every altered copy."
     )
     shown = [_pairs(compared, leaks, thumbnails) for compared in leaks.sets[:MAX_SETS]]
     more = None

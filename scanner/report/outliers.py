@@ -18,13 +18,14 @@ CAPTION_LIMIT = 90
 def outliers(rows: Sequence[Outlier], thumbnails: Mapping[int, Thumbnail], num_images: int) -> Html:
     """The farthest of ``num_images``, each with its caption and its score."""
     if not rows:
-        return element("p", command("report/outliers"), class_="rest")
+        return element("p", command("report/gallery_outliers"), class_="rest")
     how = (
-        "Farthest from the centres that the rest gathers around. An image that is like no other can be memorized from one or a few "
-        "copies (Carlini et al. 2023, section 5), and private pictures are often of this kind. Look for what should not be here."
+        "Farthest from the centres that the rest gathers around. An image that is like no other can be memorized from one or "
+        "a few copies (Carlini et al. 2023, section 5), and private pictures are often of this kind. Look for what should not be "
+        "here."
     )
     cards = join(element("li", _card(row, thumbnails.get(row.image_id, NOT_READ))) for row in rows)
-    note = rest(len(rows), num_images, "images, farthest first", f"report/outliers --param limit={min(num_images, 1000)}")
+    note = rest(len(rows), num_images, "images, farthest first", f"report/gallery_outliers --param limit={min(num_images, 1000)}")
     return join([element("p", how), element("ul", cards, class_="tiles"), note])
 
 

@@ -15,8 +15,8 @@ from scanner.report.findings import findings, show
 from scanner.report.gallery import Gallery
 from scanner.report.leaks import Leaks, leakage
 from scanner.report.markup import Html, element, foreign, join, plain
-from scanner.report.outliers import outliers
 from scanner.report.numbers import count, counted
+from scanner.report.outliers import outliers
 from scanner.report.settings import redacted, settings
 from scanner.report.style import STYLE
 from scanner.report.tables import rest
@@ -42,7 +42,7 @@ _WORDS = (
     ("Risk score", "expected probability that a model trained on this set can be made to emit the image by its caption: an "
      "assumed curve in the number of images with that caption. It orders groups; it is no measurement of a model."),
     ("Blank", "a near-constant image, as servers send in place of one that is gone. Marked, and never ranked."),
-    ("Outlier score", "1 less the cosine to the nearest of some k-means centres: high for what resembles nothing else in the set."),
+    ("Outlier score", "1 less the cosine to the nearest of some k-means centres: high for what resembles nothing else."),
     ("Leak", "an image of another set that this one holds too: a test image that is trained on, or one that should be gone."),
     ("Extracted, retrieved", "a model asked with a caption gave back an image that the caption stands beside, or another one."),
     ("Caption family", "captions of many groups that differ in one word or in numbers: the template of a shop or an archive."),
@@ -182,14 +182,14 @@ def _overview(content: Content, facts: PageFacts, extracted: Extractions | None,
 
 
 def _lead(content: Content) -> Html:
-    """The set in a sentence: how many images, how many of them are different pictures."""
+    """The set in a sentence: how many images, how many of them repeat another."""
     o = content.overview
     used = "all of them could be used" if o.num_ok == o.num_images else f"{count(o.num_ok)} of them could be used"
     if not o.num_removable:
         repeated = ", and none repeats another."
     else:
-        copies = f"the other {count(o.num_removable)} repeat one of these, in {counted(o.num_groups, 'group')}."
-        repeated = f". They show {counted(o.num_ok - o.num_removable, 'different picture')}; {copies}"
+        left = f"one image of each kept, {count(o.num_ok - o.num_removable)} would be left."
+        repeated = f". {count(o.num_removable)} of these repeat another, in {counted(o.num_groups, 'group')}; {left}"
     return element("p", element("b", counted(o.num_images, "image")), f": {used}{repeated}", class_="lead")
 
 

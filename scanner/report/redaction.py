@@ -1,9 +1,9 @@
 """What a page leaves out that is shown to people who must not see the set.
 
 Words of the set are taken out of what the page is made of before any of it is rendered, so that no section can forget to:
-captions, prompts, keys, urls, names of files, masks of caption families, hashes of a list, error messages that may quote them, and
-where things lie. Counts, distances, kinds, ids of groups and images, and the names of sets stay: with the run at hand they lead
-back to what is hidden.
+captions, prompts, keys, urls, names of files, masks of caption families, hashes of a list, error messages that may quote them,
+and where things lie. Counts, distances, kinds, ids of groups and images, and the names of sets stay: with the run at hand they
+lead back to what is hidden.
 """
 
 from __future__ import annotations

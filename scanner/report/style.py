@@ -108,7 +108,7 @@ _OVERVIEW = """
 """
 
 _FIGURES = """
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 20px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(400px, 100%), 1fr)); gap: 20px; }
 .panel { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; }
 .panel + .panel, .pair + .panel, .panel + .pair, .panel + p, section > p + .pair, .rest + .panel { margin-top: 20px; }
 .pair > .panel { margin-top: 0; }

@@ -85,7 +85,9 @@ for (let text = walker.nextNode(); text; text = walker.nextNode()) {
   const [low, high] = [luminance(front.rgb), luminance(back.rgb)].sort((a, b) => a - b);
   const ratio = (high + 0.05) / (low + 0.05);
   const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
-  if (ratio < (large ? 3 : 4.5) && !told.has(node.className)) { told.add(node.className); say("contrast", node, ratio.toFixed(2)); }
+  if (ratio >= (large ? 3 : 4.5) || told.has(node.className)) continue;
+  told.add(node.className);
+  say("contrast", node, ratio.toFixed(2));
 }
 // Nothing is wider than the window.
 if (document.documentElement.scrollWidth > innerWidth + 1)

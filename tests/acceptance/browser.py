@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive by keyboard, over the HTTP interface of ChromeDriver (W3C WebDriver): no package needed."""
+"""A headless Chromium that tests drive by keyboard, over the HTTP interface of ChromeDriver (W3C WebDriver)."""
 
 from __future__ import annotations
 

@@ -127,7 +127,8 @@ def test_query_rows_gives_rows_by_column(store):
     with connect(store) as connection:
         rows = query_rows(connection, "groups/duplicate_histogram")
         assert rows == [
-            {"duplicates_from": 1, "duplicates_to": 1, "num_images": 1}, {"duplicates_from": 4, "duplicates_to": 7, "num_images": 1},
+            {"duplicates_from": 1, "duplicates_to": 1, "num_images": 1},
+            {"duplicates_from": 4, "duplicates_to": 7, "num_images": 1},
         ]  # fmt: skip
         with pytest.raises(QueryError, match="no query"):
             query_rows(connection, "groups/nothing")

@@ -78,7 +78,7 @@ def test_what_nobody_looked_at_is_not_known(content):
         (
             {"role": "takedown", "num_right_found": 1, "num_exact": 1, "num_left_found": 1},
             "act",
-            "1 of 200 images to be taken down",
+            "(0.5%). 1 equal; 1 image of this set shows it.",
         ),
         ({}, "fine", "Nothing of 1 other set"),
     ],
@@ -143,8 +143,8 @@ def test_losses(content):
     finding = find(content, "unusable")
     assert finding.level == "look"
     assert said(finding) == (
-        "12.5% of the images could not be used: 1 of 8. 2 shards of 2 lost something. 1 shard ended early: what came after the break "
-        "is not counted at all."
+        "12.5% of the images could not be used: 1 of 8. 2 shards of 2 lost something. 1 shard ended early: what came after the "
+        "break is not counted at all."
     )
     whole = replace(content.overview, num_ok=8, num_broken_shards=0)
     assert find(replace(content, overview=whole), "unusable").level == "fine"

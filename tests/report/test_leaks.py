@@ -21,21 +21,19 @@ def leaking(tmp_path_factory):
     """(run, other sets): one image of the test set is equal to a0, one alike; a line of a list is near b1; ``clean`` has none."""
     tmp_path = tmp_path_factory.mktemp("leaking")
     store, config, sources = build(tmp_path)
+    with_run = {"role": "eval", "form": "run", "num_left": 7, "num_right_unusable": 0, "threshold": 0.9, "at": ""}
+    with_list = {**with_run, "role": "takedown", "form": "hashes", "threshold": None, "max_hash_distance": 10}
     write(store, "comparisons", [
-        {"other": "test<set>", "role": "eval", "form": "run", "url": "other", "num_left": 7, "num_right": 40, "num_right_unusable": 1,
-         "threshold": 0.9, "at": "2026-01-01T00:00:00Z"},
-        {"other": "gone", "role": "takedown", "form": "hashes", "url": "list.txt", "num_left": 7, "num_right": 3,
-         "num_right_unusable": 0, "max_hash_distance": 10, "at": "2026-01-01T00:00:00Z"},
-        {"other": "clean", "role": "eval", "form": "run", "url": "clean", "num_left": 7, "num_right": 9, "num_right_unusable": 0,
-         "threshold": 0.9, "at": "2026-01-01T00:00:00Z"},
+        {**with_run, "other": "test<set>", "url": "other", "num_right": 40},
+        {**with_list, "other": "gone", "url": "list.txt", "num_right": 3},
+        {**with_run, "other": "clean", "url": "clean", "num_right": 9},
     ])  # fmt: skip
-    pair = {"left_dataset": "set", "role": "eval"}
+    pair = {"left_dataset": "set", "right_dataset": "test<set>", "role": "eval"}
+    listed = {**pair, "right_dataset": "gone", "role": "takedown"}
     write(store, "leaks", [
-        {**pair, "left_id": 1, "right_dataset": "test<set>", "right_id": 0, "right_key": "t0.png", "similarity": 1.0, "kind": "exact"},
-        {**pair, "left_id": 3, "right_dataset": "test<set>", "right_id": 1, "right_key": 't<1>"&.png', "similarity": 0.91254,
-         "kind": "near", "confidence": 0.8},
-        {**pair, "left_id": 4, "right_dataset": "gone", "right_id": 2, "right_key": "00ffee<b>", "hash_distance": 3, "role": "takedown",
-         "kind": "unverified"},
+        {**pair, "left_id": 1, "right_id": 0, "right_key": "t0.png", "similarity": 1.0, "kind": "exact"},
+        {**pair, "left_id": 3, "right_id": 1, "right_key": 't<1>"&.png', "similarity": 0.91254, "kind": "near"},
+        {**listed, "left_id": 4, "right_id": 2, "right_key": "00ffee<b>", "hash_distance": 3, "kind": "unverified"},
     ])  # fmt: skip
     return (store, config, sources), {"test<set>": other_run(tmp_path / "other")}
 
@@ -52,7 +50,7 @@ def other_run(folder) -> OtherSet:
         {"shard_id": 0, "dataset": "d", "url": shard.url, "size": shard.size, "part": 0, "num_rows": 2, "status": "current"}
     ])  # fmt: skip
     write(store, "images", [
-        {"image_id": ["t0.png", 't<1>"&.png'].index(name), "dataset": "d", "key": name, "caption": caption, "width": 64, "height": 48,
+        {"image_id": list(THERE).index(name), "dataset": "d", "key": name, "caption": caption, "width": 64, "height": 48,
          "sha256": hashlib.sha256(data).digest(), "phash": seen(data), "status": "ok"}
         for name, (data, caption) in THERE.items()
     ])  # fmt: skip
@@ -132,5 +130,5 @@ def test_the_overview_names_each_set_that_leaks(leaking):
     run, _ = leaking
     text = page_of(run).text
     assert "2 of 40 test images of test<set> are in this set (5.0%)." in text
-    assert "1 of 3 images to be taken down of gone are in this set (33.3%)." in text
+    assert "1 of 3 images to be taken down of gone is in this set (33.3%)." in text
     assert "Nothing of 1 other set was found here." in text

@@ -21,8 +21,8 @@ def both(tmp_path_factory):
     """(the page, the redacted page) of a run with everything that a page can show."""
     run = store, *_ = build(tmp_path_factory.mktemp("redaction"))
     write(store, "comparisons", [
-        {"other": "held-out", "role": "eval", "form": "hashes", "url": "u", "num_left": 7, "num_right": 40, "num_right_unusable": 0,
-         "at": ""}
+        {"other": "held-out", "role": "eval", "form": "hashes", "url": "u", "num_left": 7, "num_right": 40,
+         "num_right_unusable": 0, "at": ""}
     ])  # fmt: skip
     write(store, "leaks", [
         {"left_dataset": "set", "left_id": 1, "right_dataset": "held-out", "right_id": k, "right_key": key, "role": "eval",

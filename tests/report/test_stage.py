@@ -132,7 +132,7 @@ def test_outliers_are_shown_with_caption_and_score_and_no_blank_is_among_them(ma
     assert shown[0] == 'Outlier 1: a"><b>&.png'
     assert len(shown) == NUM_OUTLIERS
     assert not any("w0.png" in alt or "w1.png" in alt for alt in shown)
-    assert "scanner query RUN report/outliers --param limit=7" in page.text
+    assert "scanner query RUN report/gallery_outliers --param limit=7" in page.text
 
 
 def test_blank_groups_are_shown_apart_and_have_no_rank(made):

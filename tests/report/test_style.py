@@ -1,4 +1,4 @@
-"""Colours that carry words can be told from what they stand on, in every scheme (WCAG 2.2, success criterion 1.4.3 and 1.4.11)."""
+"""Colours that carry words can be told from what they stand on, in every scheme (WCAG 2.2, criteria 1.4.3 and 1.4.11)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 -- grain: one row per image shown
 -- reads: neighbors, images, shards
 -- param: limit integer = 24 -- rows
--- example: scanner query RUN report/outliers --param limit=100
+-- example: scanner query RUN report/gallery_outliers --param limit=100
 with
 -- Blank images are far from all others too, and give nothing away.
 blank as (
