@@ -42,7 +42,7 @@ docs: setup
 
 # Exact pins, without index addresses. torch and torchvision go together: raise both in constraints.txt.
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra extract --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra extract --extra report --extra dev --universal --python-version 3.11 \
 	  --constraint constraints.txt --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
 
 clean:

@@ -28,6 +28,7 @@ COMMANDS = {
     "shell": ("scanner.cli.shell", "Ask a run in SQL, statement after statement."),
     "check": ("scanner.cli.check", "The gate: hold a run against a policy, and answer with an exit code."),
     "report": ("scanner.cli.scan", "Make the HTML report of a run again."),
+    "serve": ("scanner.cli.serve", "The pages of the report live: every group, caption and image, with search."),
     "clean": ("scanner.cli.inspect", "Remove files that no table lists."),
     "tables": ("scanner.cli.inspect", "The documented schema of every table."),
     "demo": ("scanner.cli.demo", "Make a small set with planted duplicates and scan it."),

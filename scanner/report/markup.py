@@ -10,7 +10,7 @@ import html
 import unicodedata
 from collections.abc import Iterable
 
-_VOID = frozenset({"br", "img", "input", "meta"})
+_VOID = frozenset({"br", "img", "input", "link", "meta"})
 _JOINERS = "\u200c\u200d"  # emoji and several scripts need them
 
 

@@ -1,0 +1,14 @@
+-- purpose: a page of the captions of one group, those on most images first
+-- grain: one row per caption of the group
+-- reads: group_captions
+-- param: group_id integer -- the group, as risk tables name it
+-- param: limit integer = 40 -- rows
+-- param: offset integer = 0 -- rows left out before them
+-- example: scanner query RUN serve/group_captions_page --param group_id=16777216
+with
+final as (
+    select caption_hash, caption, num_images, num_hosts, caption_family
+    from group_captions
+    where group_id = $group_id
+)
+select * from final order by num_images desc, caption limit $limit offset $offset

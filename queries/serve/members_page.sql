@@ -1,0 +1,39 @@
+-- purpose: a page of the images of one group: the representative, then by id or those least like it first
+-- grain: one row per image of the group
+-- reads: groups, images, shards
+-- param: group_id integer -- the group, as risk tables name it
+-- param: sort text = id -- id, or similarity (least like the representative first)
+-- param: limit integer = 60 -- rows
+-- param: offset integer = 0 -- rows left out before them
+-- example: scanner query RUN serve/members_page --param group_id=16777216 --param sort=similarity
+with
+members as (
+    select *
+    from groups
+    where group_id = $group_id
+),
+representative as (
+    select images.sha256
+    from members join images using (image_id)
+    where members.is_representative
+),
+page as (
+    select
+        *,
+        row_number() over (
+            order by is_representative desc, if($sort = 'similarity', similarity_to_representative, 0), image_id
+        ) as position
+    from members
+    qualify position > $offset and position <= $offset + $limit
+),
+final as (
+    select
+        page.position, page.image_id, page.is_representative, page.kind, page.confidence,
+        page.similarity_to_representative as similarity,
+        coalesce(images.sha256 = (select any_value(sha256) from representative), false) as is_same_file, images.dataset,
+        shards.url as shard, images.key, images.width, images.height, images.caption, images.url
+    from page
+    join images using (image_id)
+    join shards on shards.shard_id = page.image_id >> 24
+)
+select * from final order by position
