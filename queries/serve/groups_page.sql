@@ -1,6 +1,6 @@
 -- purpose: a page of the groups that fit, by risk or by size, and how many fit
 -- grain: one row per group
--- reads: group_risk, group_evidence, group_captions, groups, images
+-- reads: group_risk, group_evidence, group_captions, groups
 -- param: class text = any -- any, ranked (all but blank), or one class of group_evidence
 -- param: kind text = any -- any, or the kind of at least one member beside the representative
 -- param: min_images integer = 2 -- images of the group, at least
@@ -30,26 +30,17 @@ fitting as (
 page as (
     select
         *,
-        row_number() over (order by if($sort = 'size', -num_images, coalesce(risk_rank, 1 << 62)), num_images desc, group_id)
-            as position
+        row_number() over (
+            order by if($sort = 'size', -num_images, risk_rank) nulls last, num_images desc, group_id
+        ) as position
     from fitting
     qualify position > $offset and position <= $offset + $limit
-),
-commonest as (
-    select
-        group_id, arg_min(caption, (-num_images, caption)) as commonest_caption, max(num_images) as num_same_caption
-    from group_captions
-    where group_id in (select group_id from page)
-    group by group_id
 ),
 final as (
     select
         page.position, page.group_id, page.risk_rank, page.num_images, page.num_exact, page.num_distinct_captions, page.num_hosts,
         page.class, page.risk_score, page.representative_id, coalesce(group_evidence.num_files, page.num_images) as num_files,
-        coalesce(group_evidence.is_protected, false) as is_protected, commonest.commonest_caption,
-        coalesce(commonest.num_same_caption, 0) as num_same_caption, (select count(*) from fitting) as num_fitting
-    from page
-    left join group_evidence using (group_id)
-    left join commonest using (group_id)
+        coalesce(group_evidence.is_protected, false) as is_protected, (select count(*) from fitting) as num_fitting
+    from page left join group_evidence using (group_id)
 )
 select * from final order by position

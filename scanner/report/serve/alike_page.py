@@ -117,13 +117,12 @@ def _found(view: View, site: Site, forms: Html, picture: Html, result: Nearest, 
         told: Html = element("p", compared, " ", notice, class_="notice")
     else:
         told = nothing(compared)
-    shown = section("wanted", "Searched by", element("ul", element("li", picture), class_="wall"))
-    content = join([forms, shown, section("found", "Most alike", told, listed)])
+    head = element("div", picture, element("div", told), class_="by")
+    content = join([forms, section("found", "Most alike", head, listed)])
     return Page(title="Find alike", here="alike", lede=_ABOUT, content=content)
 
 
 def _note(row: Mapping[str, Any], cosine: float, threshold: float | None) -> Html:
-    is_near = threshold is not None and cosine >= threshold
-    group = link("in a group", "group", id=row["group_id"]) if row["group_id"] is not None else None
-    mark = element("span", "near-duplicate", class_="tag") if is_near else None
-    return join([element("b", similarity(min(cosine, 1.0))), " ", mark, " ", group])
+    near = " near-duplicate" if threshold is not None and cosine >= threshold else None
+    group = join([element("br"), link("its group", "group", id=row["group_id"])]) if row["group_id"] is not None else None
+    return join([element("b", similarity(min(cosine, 1.0))), near, group])

@@ -40,10 +40,7 @@ _MEANS = {
     "template": "gave back what the images of a template have in common",
     "suspected": "repeats itself, or comes near an image, without the other",
 }
-_ABOUT = (
-    "Prompts with a verdict, the strongest evidence first. How often the same test says so of captions that should give nothing "
-    "stands above the list."
-)
+_ABOUT = "Prompts that a model answered with what it was trained on, the strongest evidence first."
 
 
 def extractions(view: View, params: Params, site: Site) -> Page:
@@ -89,7 +86,7 @@ def _control_rates(view: View) -> Html | None:
     listed = element("p", "Each is listed by ", command("extraction/controls_flagged"), class_="rest")
     return element(
         "div",
-        table(heads, cells, caption="How often the test says so of captions that should give nothing"),
+        table(heads, cells, caption="How often the same test says so of captions that should give nothing"),
         listed,
         class_="panel wordy",
     )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scanner.core.config import PriorConfig
 from scanner.report.markup import Html, element, foreign, join
 from scanner.report.numbers import count, counted, percent, probability, similarity
+from scanner.report.serve.caption_list import caption_list
 from scanner.report.serve.layout import (
-    TEXT_LIMIT,
     Page,
     Site,
-    choice_field,
     facts,
     kind_of,
     last_page,
@@ -53,15 +51,10 @@ def group(view: View, params: Params, site: Site) -> Page:
     members = view.rows("serve/members_page", group_id=group_id, sort=order, limit=NUM_MEMBERS, offset=(page - 1) * NUM_MEMBERS)
     captions = view.rows("serve/group_captions_page", group_id=group_id, limit=NUM_CAPTIONS, offset=(said - 1) * NUM_CAPTIONS)
     here: dict[str, str | int] = {"id": group_id, "order": order, "said": said}
-    form = element(
-        "form",
-        element("input", type="hidden", name="id", value=group_id),
-        choice_field("order", "Sorted by", ORDERS, order),
-        element("button", "Sort", type="submit"),
-        action="group",
-        method="get",
-        class_="filters",
+    orders = join(
+        (text if value == order else link(text, "group", id=group_id, order=value, said=said) for value, text in ORDERS), " | "
     )
+    sorted_by = element("p", "Sorted by ", orders, class_="rest")
     query = f"groups/group_members --param group_id={group_id} --param limit={row['num_images']}"
     above, below = pager("group", here, page=page, size=NUM_MEMBERS, total=row["num_images"], what="images", query=query)
     listed = tiles(tile(site, member, _member_note(member), is_kept=member["is_representative"]) for member in members)
@@ -72,7 +65,7 @@ def group(view: View, params: Params, site: Site) -> Page:
         content=join([
             section("why", "Why this rank", _why(row, kinds, site.config.risk.prior)),
             section("captions", "Captions", _captions(row, captions, {**here, "page": page}, said)),
-            section("members", "Images", form, above, listed, below),
+            section("members", "Images", sorted_by, above, listed, below),
         ]),
     )  # fmt: skip
 
@@ -97,6 +90,7 @@ def _member_note(member: Mapping[str, Any]) -> Html:
 def _why(row: Mapping[str, Any], kinds: Sequence[Mapping[str, Any]], prior: PriorConfig) -> Html:
     """The numbers behind rank, score and class, in the words of docs/risk.md and docs/verify.md."""
     same, images, hosts = row["num_same_caption"], count(row["num_images"]), count(row["num_hosts"])
+    exact = count(row["num_exact"])
     rank = "none: blank groups are not ranked"
     if row["risk_rank"] is not None:
         order = f"by images with one caption ({count(same)}), then images ({images}), then hosts ({hosts})"
@@ -118,7 +112,7 @@ def _why(row: Mapping[str, Any], kinds: Sequence[Mapping[str, Any]], prior: Prio
         ("Rank", rank),
         ("Risk score", score),
         ("Class", _class(row)),
-        ("Files", f"{counted(row['num_files'], 'different file')}; {count(row['num_exact'])} byte-equal to the kept one, itself included"),
+        ("Files", f"{counted(row['num_files'], 'different file')}; {exact} byte-equal to the kept one, itself included"),
         ("Kinds", ", ".join(f"{count(kind['num_images'])} {kind['kind']}" for kind in kinds) or None),
         ("Similarity", f"{similarity(lowest)} to the kept image at the lowest"),
         ("Split off", refuted),
@@ -154,14 +148,6 @@ def _agreement(row: Mapping[str, Any]) -> str:
 def _captions(row: Mapping[str, Any], captions: Sequence[Mapping[str, Any]], here: Mapping[str, str | int], page: int) -> Html:
     if not captions:
         return nothing("No member has a caption.")
-    lines = join(
-        element(
-            "li",
-            element("span", count(caption["num_images"]), _bar(caption["num_images"] / row["num_images"]), class_="many"),
-            element("span", foreign(caption["caption"], limit=600), _family(caption["caption_family"])),
-        )
-        for caption in captions
-    )
     total = row["num_distinct_captions"]
     above = None
     if total > NUM_CAPTIONS:
@@ -171,22 +157,4 @@ def _captions(row: Mapping[str, Any], captions: Sequence[Mapping[str, Any]], her
         )
         where = f"{count((page - 1) * NUM_CAPTIONS + 1)} to {count(min(page * NUM_CAPTIONS, total))} of {count(total)} captions"
         above, _ = paging(where, links, what="captions")
-    return join([element("ul", lines, class_="said live-said"), above])
-
-
-def _bar(part: float) -> Html:
-    """A share as a bar, drawn without a style attribute, which the page's policy does not allow."""
-    all_ = element("rect", width=100, height=5, class_="all")
-    one = element("rect", width=round(100 * min(part, 1.0), 1), height=5, class_="part")
-    return element("svg", all_, one, viewBox="0 0 100 5", preserveAspectRatio="none", class_="share", aria_hidden="true")
-
-
-def _family(family: str | None) -> Html | None:
-    if not family:
-        return None
-    return join([" ", link("family", "captions", q=_longest(family)), ": ", foreign(family, limit=TEXT_LIMIT)])
-
-
-def _longest(family: str) -> str:
-    """The longest piece of a mask that captions of the family have word for word."""
-    return max(re.split(r"[*#]", family), key=len).strip()
+    return join([caption_list(captions, num_images=row["num_images"], limit=600), above])

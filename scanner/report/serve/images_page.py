@@ -113,13 +113,15 @@ def _facts(row: Mapping[str, Any]) -> Html:
         nearest = join(
             [link(f"image {row['nearest_id']}", "image", id=row["nearest_id"]), f", {similarity(row['nearest_similarity'])}"]
         )
+    near = None if row["num_neighbors"] is None else f"{counted(row['num_neighbors'], 'other image')} within the threshold"
+    far = None if row["outlier_score"] is None else f"{row['outlier_score']:.3f}: the higher, the farther from all others"
     alike = link("Search all images by this one", "alike", id=row["image_id"]) if row["status"] == "ok" else None
     return facts([
         ("Status", status),
         ("Group", _group(row)),
-        ("Duplicates", None if row["num_neighbors"] is None else f"{counted(row['num_neighbors'], 'other image')} within the threshold"),
+        ("Duplicates", near),
         ("Nearest", nearest),
-        ("Outlier score", None if row["outlier_score"] is None else f"{row['outlier_score']:.3f}: the higher, the farther from all others"),
+        ("Outlier score", far),
         ("Alike", alike),
         ("Size", _size(row)),
         ("Name", foreign(row["key"], limit=400)),

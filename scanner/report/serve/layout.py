@@ -246,7 +246,7 @@ def size_of(row: Mapping[str, object]) -> str | None:
 
 
 def kind_of(kind: str) -> str:
-    """A member's kind; nothing where nothing but the search has looked: that is the rule then, what a check found is worth a word."""
+    """What a check found a member to be; nothing where only the search has looked, as then that is so of all."""
     return "" if kind == "unverified" else kind
 
 

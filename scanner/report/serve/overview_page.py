@@ -96,7 +96,7 @@ def _tables(view: View) -> Html:
         for name, manifest in view.manifests.items()
     ]
     return element(
-        "div", table(columns("Table", "One row per", "#Rows", "#Parts"), rows, caption="Tables of the run"), class_="panel wordy"
+        "div", table(columns("Table", "Holds", "#Rows", "#Parts"), rows, caption="Tables of the run"), class_="panel wordy"
     )
 
 
@@ -104,5 +104,7 @@ def settings(view: View, params: Params, site: Site) -> Page:
     """``run.yaml``, without what may be a secret."""
     embedded = view.manifests.get("embeddings")
     parts = {**view.store.read_run(), "embeddings": dict(embedded.metadata) if embedded else {}}
-    content = element("div", settings_section(parts), nothing(f"Served by trainscan {__version__}."), class_="settings")
+    # A page of its own has room to show what the report folds away.
+    shown = Html(settings_section(parts).replace("<details>", "<details open>"))
+    content = element("div", shown, nothing(f"Served by trainscan {__version__}."), class_="settings")
     return Page(title="Settings and versions", here="settings", content=content)

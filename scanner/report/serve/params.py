@@ -1,4 +1,4 @@
-"""What a request asks for: the parameters of its address, each of a type, within bounds, and bound to SQL, never written into it."""
+"""What a request asks for: parameters of its address, each of a type, within bounds, and bound to SQL, never written into it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Pictures of the live pages: originals read again from their source and generated images of the run, as small JPEGs made here.
 
-What is sent is never a file as it lies there: everything goes through the bounded decoder of the scan, in worker processes, and is
+What is sent is never a file as it lies there: all goes through the bounded decoder of the scan, in worker processes, and is
 encoded anew. One thread reads and feeds the workers; what it made stays in memory up to a bound.
 """
 

@@ -10,7 +10,7 @@ MORE = """
 .masthead.live { padding-top: 20px; }
 .brand { font-size: 16px; font-weight: 650; color: var(--ink); text-decoration: none; overflow-wrap: anywhere; }
 nav a[aria-current] { color: var(--ink); font-weight: 600; }
-main.live { min-width: 0; }
+main.live { min-width: 0; padding-top: 18px; }
 main.live:focus { outline: none; }
 main.live > h1 { font-size: 24px; }
 main.live > section { margin: 34px 0 0; }
@@ -18,6 +18,7 @@ main.live > section > h2 { margin-bottom: 10px; }
 
 form.filters { display: flex; flex-wrap: wrap; gap: 10px 14px; align-items: end; margin: 16px 0 6px; padding: 14px 18px;
   background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
+form.filters:not(:has(.wide)) { width: fit-content; }
 form.filters label { display: flex; flex-direction: column; gap: 3px; font-size: 12.5px; color: var(--muted); }
 form.filters label.wide { flex: 1 1 240px; }
 .filters input, .filters select, .filters button { font: inherit; font-size: 14px; color: var(--ink); background: var(--surface);
@@ -36,7 +37,7 @@ a.frame { color: inherit; text-decoration: none; }
 a.frame:hover { box-shadow: 0 0 0 2px var(--soft); }
 .group > header > h2 { font-size: 15px; letter-spacing: 0; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .live h2 a, .live h3 a { color: inherit; text-decoration: none; }
-.live h2 a:hover, .live h3 a:hover, .live h2 a:focus-visible, .live h3 a:focus-visible { text-decoration: underline; color: var(--accent); }
+.live h2 a:hover, .live h3 a:hover { text-decoration: underline; color: var(--accent); }
 .wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 20px 16px; margin: 16px 0 0; padding: 0;
   list-style: none; }
 .wall figure, .wall .frame { width: 100%; }
@@ -47,14 +48,15 @@ a.frame:hover { box-shadow: 0 0 0 2px var(--soft); }
 .strip.big figure { width: 116px; }
 .strip.big .frame { width: 116px; height: 116px; }
 .quote { margin: 12px 0 0; font-size: 14px; max-width: none; }
-.also { color: var(--muted); }
+.said.live-said { font-size: 13.5px; }
+.said.live-said li { grid-template-columns: minmax(1.6em, max-content) 44px minmax(0, 1fr); gap: 8px; align-items: baseline; }
 .many { text-align: right; font-weight: 600; }
-.said.live-said li { grid-template-columns: 72px minmax(0, 1fr); }
-.share { display: block; width: 72px; height: 4px; margin: 2px 0 0; }
+.share { display: block; width: 44px; height: 6px; border-radius: 2px; align-self: start; margin-top: 7px; }
 .share .all { fill: var(--sunken); }
 .share .part { fill: var(--accent); }
 
-.detail { display: grid; grid-template-columns: minmax(0, 400px) minmax(0, 1fr); gap: 28px; align-items: start; margin-top: 16px; }
+.detail { display: grid; grid-template-columns: minmax(0, 400px) minmax(0, 1fr); gap: 28px; align-items: start;
+  margin-top: 16px; }
 @media (max-width: 820px) { .detail { grid-template-columns: minmax(0, 1fr); } }
 .detail figure, .detail .frame { width: 100%; }
 .detail .frame { height: auto; min-height: 200px; }
@@ -64,8 +66,12 @@ a.frame:hover { box-shadow: 0 0 0 2px var(--soft); }
 .wordy { margin-top: 14px; }
 .wordy th[scope="row"] { min-width: 17em; overflow-wrap: anywhere; }
 .wordy td { overflow-wrap: anywhere; }
-td figure, td .frame { width: 72px; }
-td .frame { height: 72px; }
+td figure, td .frame { width: 56px; }
+td .frame { height: 56px; }
+.by { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; margin-top: 16px; }
+.by figure, .by .frame { width: 150px; }
+.by .frame { height: 150px; }
+.by > div { flex: 1 1 260px; }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); gap: 16px; margin-top: 16px; }
 .two form.filters { margin: 0; align-content: start; }
 .two h2 { font-size: 15px; margin: 0; flex-basis: 100%; }
