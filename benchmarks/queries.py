@@ -55,7 +55,9 @@ def main() -> None:
     total = sum(result["wall_s"] for result in results)
     peak = max(result["peak_bytes"] for result in results)
     slow = [result["query"] for result in results if result["wall_s"] > LONGEST_S]
-    print(f"{len(results)} queries in {total:.1f} s, peak {peak / 1e9:.2f} GB; over {LONGEST_S:.0f} s: {', '.join(slow) or 'none'}")
+    print(
+        f"{len(results)} queries in {total:.1f} s, peak {peak / 1e9:.2f} GB; over {LONGEST_S:.0f} s: {', '.join(slow) or 'none'}"
+    )
     if args.out:
         about = {
             "images": args.images, "memory": args.memory, "threads": args.threads, "cores": os.cpu_count(), "machine": platform.machine(),

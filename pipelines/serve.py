@@ -7,8 +7,7 @@ from contextlib import nullcontext
 
 from scanner.core.progress import Progress
 from scanner.core.store import Store
-from scanner.pipelines.extract import run_config
-from scanner.pipelines.scan import reachable_sources
+from scanner.pipelines.scan import reachable_sources, run_config
 from scanner.report.serve.browser import has_screen, opened
 from scanner.report.serve.server import Server
 

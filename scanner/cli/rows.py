@@ -24,9 +24,7 @@ BLOCK_ROWS = 10_000
 PARQUET_ROWS = 65_536
 
 
-def print_rows(
-    connection: duckdb.DuckDBPyConnection, sql: str, arguments: dict[str, Any], *, name: str, format_: str
-) -> None:
+def print_rows(connection: duckdb.DuckDBPyConnection, sql: str, arguments: dict[str, Any], *, name: str, format_: str) -> None:
     """Runs trusted SQL and prints its rows in one of ``FORMATS``.
 
     Raises:

@@ -50,7 +50,11 @@ def shell(run_url: str, other_url: str | None, memory: str, threads: int | None,
     program = None if plain or not store.is_local or (other is not None and not other.is_local) else find_program()
     if program is None:
         if not plain and sys.stdin.isatty():
-            why = "The DuckDB command line opens local runs only" if find_program() else "No DuckDB command line (pip install duckdb-cli)"
+            why = (
+                "The DuckDB command line opens local runs only"
+                if find_program()
+                else "No DuckDB command line (pip install duckdb-cli)"
+            )
             click.echo(f"{why}: a plain prompt.", err=True)
         with connect(store, other=other, memory=memory, threads=threads or 0, scratch=scratch) as connection:
             prompt(connection)

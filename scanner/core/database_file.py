@@ -69,7 +69,9 @@ def write_database(
         raise StoreError(f"{path} is there already.", next_step="Name another file, or add --force to replace this one.")
     if not path.parent.is_dir():
         raise StoreError(f"There is no folder {path.parent}.", next_step="Make it first.")
-    views = [view for view in table_views(store, store.origin()) if with_embeddings or view.table != "embeddings"]
+    views = [
+        view for view in table_views(store, store.origin()) if view.is_written and (with_embeddings or view.table != "embeddings")
+    ]
     if not views:
         raise StoreError(f"{store.url} has no tables yet.", next_step="Run the scan to its end first.")
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")

@@ -126,7 +126,8 @@ class Result:
         if find_spec("pandas") is None:
             raise QueryError(".df() needs pandas, which is not installed.", next_step="pip install pandas, or use .arrow().")
         with told(self._name):
-            return self._rows().df()
+            frame: pd.DataFrame = self._rows().df()
+            return frame
 
     def _rows(self) -> duckdb.DuckDBPyRelation:
         # A cursor of its own: one result may be gone through while another is asked for.

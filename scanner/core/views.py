@@ -50,11 +50,15 @@ HARDENED: dict[str, str | bool | int | float | list[str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableView:
-    """``select`` gives the rows of ``table``, with its columns also where there are none; ``paths`` are the parts it opens."""
+    """``select`` gives the rows of ``table``, with its columns also where there are none; ``paths`` are the parts it opens.
+
+    ``is_written`` is False of a table that nobody wrote yet and that is as good as empty.
+    """
 
     table: str
     select: str
     paths: tuple[str, ...]
+    is_written: bool
 
     def create(self, schema: str) -> str:
         """The statement that makes it a view of a schema."""
@@ -76,16 +80,13 @@ def table_views(store: Store, beside: Store | None = None) -> list[TableView]:
         if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or holder.fs.exists(holder.path(table, COMMIT_FILE))):
             continue
         if manifest is not None and manifest.num_rows:
-            paths = tuple(protocol(holder) + path for path in holder.part_paths(table))
+            paths: tuple[str, ...] = tuple(protocol(holder) + path for path in holder.part_paths(table))
             listed = ", ".join(map(literal, paths))
-            found.append(
-                TableView(
-                    table=table, select=f"select * from read_parquet([{listed}], hive_partitioning = false)", paths=paths
-                )
-            )
+            select = f"select * from read_parquet([{listed}], hive_partitioning = false)"
         else:
             columns = ", ".join(f"null::{ARROW_TO_SQL[c.type]} as {quoted(c.name)}" for c in schema.columns)
-            found.append(TableView(table=table, select=f"select {columns} where false", paths=()))
+            paths, select = (), f"select {columns} where false"
+        found.append(TableView(table=table, select=select, paths=paths, is_written=manifest is not None))
     return found
 
 

@@ -140,4 +140,7 @@ def test_the_export_holds_what_the_run_holds(small, scanner, tmp_path):
             here = run.sql(f"select count(*), bit_xor(hash(t)) from {table} as t").fetchall()
             assert file.execute(f"select count(*), bit_xor(hash(t)) from {table} as t").fetchall() == here, table
         caption = pa.scalar("a picture").as_py()
-        assert file.execute("select caption_hash(?)", [caption]).fetchall() == run.sql("select caption_hash($c)", {"c": caption}).fetchall()
+        assert (
+            file.execute("select caption_hash(?)", [caption]).fetchall()
+            == run.sql("select caption_hash($c)", {"c": caption}).fetchall()
+        )

@@ -144,8 +144,10 @@ def test_export(run, call, tmp_path):
 def test_the_plain_prompt_takes_statements_from_a_pipe(run):
     done = piped("shell", run, "--plain", stdin=".tables\n\nselect count(*)\n  as n from thresholds;\nselect 2 as m\n")
     assert done.returncode == 0, done.stderr
+    # Reviews are empty until somebody writes one.
+    assert [line.split()[0] for line in done.stdout.splitlines()[:2]] == [b"reviews", b"thresholds"]
     assert b"thresholds               one row per swept threshold" in done.stdout
-    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+    assert [line.split() for line in done.stdout.splitlines()[2:]] == [
         [b"n"], [b"-"], [b"2"], [b"(1", b"rows)"], [b"m"], [b"-"], [b"2"], [b"(1", b"rows)"],
     ]  # fmt: skip
     done = piped("shell", run, "--plain", stdin="drop view thresholds;\nselect 1 as after;\n")
@@ -202,7 +204,9 @@ def test_the_program_is_started_with_everything_loaded_and_locked(run, tmp_path)
 
 @pytest.mark.skipif(shell.find_program() is None, reason="no DuckDB command line here")
 def test_the_real_program(run, tmp_path):
-    statements = "select count(*) as n, host('https://A.org/') as h from thresholds;\ncopy (select 1) to 'out.csv';\nselect 42 as after;\n"
+    statements = (
+        "select count(*) as n, host('https://A.org/') as h from thresholds;\ncopy (select 1) to 'out.csv';\nselect 42 as after;\n"
+    )
     done = piped("shell", run, stdin=statements)
     assert b"a.org" in done.stdout
     assert b"42" in done.stdout

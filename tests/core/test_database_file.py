@@ -44,9 +44,9 @@ def test_tables_are_real_and_explained(store, tmp_path):
     assert read(path, "select threshold, num_pairs from thresholds order by 1") == [(0.9, 4), (0.95, 1)]
     assert read(path, "select count(*) from duckdb_views() where not internal") == [(0,)]
     assert read(path, "select host('https://A.org/b'), caption_hash('x') > 0") == [("a.org", True)]
-    assert read(path, "select data_type, comment from duckdb_columns() where table_name = 'links' and column_name = 'similarity'") == [
-        ("FLOAT", "cosine of the two embeddings; 1 for exact copies (equal bytes or equal embeddings)")
-    ]
+    assert read(
+        path, "select data_type, comment from duckdb_columns() where table_name = 'links' and column_name = 'similarity'"
+    ) == [("FLOAT", "cosine of the two embeddings; 1 for exact copies (equal bytes or equal embeddings)")]
     assert read(path, "select comment from duckdb_tables() where table_name = 'thresholds'") == [("one row per swept threshold",)]
     assert read(path, "select table_name, num_rows, run from exported order by 1") == [
         ("links", 0, store.url), ("thresholds", 2, store.url),
