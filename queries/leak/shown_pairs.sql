@@ -1,5 +1,5 @@
--- purpose: pairs for a contact sheet: of each image there the image here that shows it best, evenly drawn from strong to doubtful
--- grain: one row per image or hash there that is shown
+-- purpose: pairs for a contact sheet, no image in two of them: the best of each, evenly drawn from the strongest to the most doubtful
+-- grain: one row per image here and image or hash there that are shown
 -- reads: leaks, images, shards
 -- param: other text -- name of the other set
 -- param: limit integer = 120 -- pairs
@@ -17,14 +17,24 @@ best as (
     from leaks
     where right_dataset = $other
 ),
+-- Copies there have one best image here: they are shown once.
+once as (
+    select
+        *, row_number() over (
+            partition by left_id
+            order by strength, confidence desc nulls last, similarity desc nulls last, hash_distance nulls last, right_id
+        ) as place_here
+    from best
+    where place = 1
+),
 ordered as (
     select
         *, count(*) over () as num_found,
         row_number() over (
             order by strength, confidence desc nulls last, similarity desc nulls last, hash_distance nulls last, right_id
         ) as position
-    from best
-    where place = 1
+    from once
+    where place_here = 1
 ),
 -- As many as asked for, at even steps through all.
 chosen as (
