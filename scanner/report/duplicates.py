@@ -75,7 +75,7 @@ def _histogram(bins: Sequence[Bin]) -> Html:
         name="histogram",
         title="Images by duplicate count",
         description=f"{description}; the highest bin starts at {count(max(known))}.",
-        x_label="duplicate count: images within the threshold, the image itself included",
+        x_label="duplicate count, the image itself included",
         y_label="images (logarithmic)",
         scale="log",
     )

@@ -180,7 +180,7 @@ def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html | None:
         name=f"extracted-{model_id[:8]}",
         title="Prompts that gave their image back, by its duplicate count",
         description="; ".join(f"{bar.label}: {bar.text}" for bar in bars),
-        x_label=f"images of the group, from; calibration prompts of {model_id[:12]}",
+        x_label=f"images of the group, from; model {model_id[:12]}",
         y_label="share of prompts extracted",
     )
     return element("div", chart, class_="panel")

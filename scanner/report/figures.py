@@ -112,7 +112,7 @@ def line_chart(
     highest = max((y for line in lines for _, y in line.points), default=0.0)
     ticks = _linear_ticks(highest)
     top = max(highest, ticks[-1])
-    left, right, head = _LEFT + 16, WIDTH - _RIGHT - 22, _TOP + _LEGEND
+    left, right, head = _LEFT + 28, WIDTH - _RIGHT - 24, _TOP + _LEGEND
 
     def x_of(value: float) -> float:
         return round(left + (right - left) * ((value - low) / span if high > low else 0.5), 1)
@@ -138,14 +138,15 @@ def line_chart(
         pieces.append(element("line", x1=x, x2=x, y1=head - 4, y2=HEIGHT - _BOTTOM, class_="mark"))
         side = "end" if x > WIDTH / 2 else "start"
         pieces.append(element("text", marked_label, x=x + (-6 if side == "end" else 6), y=head + 4, class_=f"value {side}"))
-    for position, line in enumerate(lines):
+    key = _LEFT
+    for line in lines:
         style = "curve" if line.is_emphasised else "curve soft"
         at = [(x_of(x), y_of(y)) for x, y in line.points]
         pieces.append(element("polyline", points=" ".join(f"{x},{y}" for x, y in at), class_=style))
         pieces += [element("circle", cx=x, cy=y, r=3.5, class_=style) for x, y in at]
-        key = _LEFT + position * (WIDTH - _LEFT) / max(len(lines), 1)
         pieces.append(element("line", x1=key, x2=key + 22, y1=_LEGEND + 8, y2=_LEGEND + 8, class_=style))
         pieces.append(element("text", line.label, x=key + 28, y=_LEGEND + 12, class_="label start"))
+        key += 60 + round(7.5 * len(line.label))
         if line.is_emphasised:
             pieces += _written(line, at, marked)
     pieces.append(element("text", x_label, x=(left + right) / 2, y=HEIGHT - 8, class_="label"))

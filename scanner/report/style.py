@@ -103,7 +103,7 @@ _OVERVIEW = """
 .figures dd { margin: 0; }
 .figures .main { font-size: 24px; line-height: 1.25; font-weight: 620; letter-spacing: -0.01em; }
 .figures .note { color: var(--muted); font-size: 13px; }
-@media (max-width: 980px) { .figures { grid-template-columns: repeat(2, 1fr); } }
+@media (max-width: 760px) { .figures { grid-template-columns: repeat(2, 1fr); } }
 @media (max-width: 560px) { .finding { grid-template-columns: minmax(0, 1fr); } }
 """
 
@@ -142,6 +142,7 @@ th.num { white-space: normal; }
 .num + :not(.num) { padding-left: 14px; }
 td:not(.num), th:not(.num) { min-width: 7.5em; }
 .sweep td { white-space: nowrap; }
+.group td:nth-child(2) { min-width: 9.5em; }
 tbody th { color: var(--ink); font-weight: 450; font-size: inherit; }
 tr.used > * { background: var(--wash); }
 .tag { display: inline-block; border: 1px solid var(--edge); border-radius: 99px; padding: 0 9px; font-size: 12px;
@@ -217,6 +218,7 @@ dl.words dt { font-weight: 600; max-width: 24ch; }
 dl.words dd { margin: 0; color: var(--muted); }
 @media (max-width: 640px) {
   .masthead, .layout, footer { padding-left: 16px; padding-right: 16px; }
+  .chart text { font-size: 16px; }
   .group, .panel, .tools { padding-left: 14px; padding-right: 14px; }
   .risk { margin-left: 0; }
   .fields > div { max-width: none; flex-basis: 42%; }
@@ -234,7 +236,7 @@ _PRINT = """
     --act-wash: #fbeae8; --fine: #1c6b3c; --fine-wash: #e6f3ea; color-scheme: light; }
   @page { margin: 14mm 12mm; }
   body { font-size: 10pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  nav, .skip, .tools, details:not([open]) { display: none !important; }
+  nav, .skip, .tools, details:not([open]), #settings:not(:has([open])) { display: none !important; }
   .masthead, .layout, footer { display: block; max-width: none; padding: 0; margin: 0; }
   .layout { margin-top: 14px; }
   main > section { margin-bottom: 22px; }
@@ -243,14 +245,15 @@ _PRINT = """
   .figures, .lead { break-inside: avoid; }
   .groups, .twins { display: block; }
   .group, .twins > li { margin-bottom: 10px; padding: 10px 14px; }
-  .group figure, .group .frame { width: 60px; }
-  .group .frame { height: 60px; }
-  .strip { gap: 8px 7px; }
+  .group figure, .group .frame { width: 50px; }
+  .group .frame { height: 50px; }
+  .strip { gap: 8px 5px; }
+  .copies { font-size: 6.5pt; }
   figcaption { font-size: 7.5pt; }
   .said, .reason { font-size: 8.5pt; }
   .scroll { overflow: visible; }
   .figures { grid-template-columns: repeat(5, 1fr); }
-  .columns { grid-template-columns: minmax(0, 2.2fr) minmax(0, 1fr); }
+  .columns { grid-template-columns: minmax(0, 2.4fr) minmax(0, 1fr); gap: 16px; }
   .finding { grid-template-columns: 80px minmax(0, 1fr); }
   table { font-size: 8.5pt; }
   td:not(.num), th:not(.num) { min-width: 0; }
