@@ -19,7 +19,7 @@ from scanner.extract.stage import ExtractResult
 from scanner.models.generators import PromptedGenerator, load_generator
 from scanner.models.loading import load_encoder
 from scanner.models.samplers import UnconditionalGenerator
-from scanner.pipelines.scan import open_sources
+from scanner.pipelines.scan import open_sources, other_sets
 from scanner.pipelines.summary import versions
 from scanner.report import stage as report
 from scanner.risk import stage as risk
@@ -76,7 +76,7 @@ def extract(store: Store, config: RunConfig, progress: Progress) -> ExtractResul
         result = stage.run(store, config, sources, generator, encoder, progress)
 
         # 5. The report again, with what came out.
-        report.run(store, config, sources, progress)
+        report.run(store, config, sources, progress, others=other_sets(store, progress))
     return result
 
 
