@@ -86,7 +86,8 @@ def database(args: argparse.Namespace) -> Iterator[Any]:
     import duckdb
 
     variables = {
-        "num_images": args.images, "shard_rows": max(1, min(10_000, args.images // 4)), "part_rows": PART_ROWS, "dropped": args.dropped,
+        "num_images": args.images, "shard_rows": max(1, min(10_000, args.images // 4)), "part_rows": PART_ROWS,
+        "dropped": args.dropped,
     }  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="made-run-", dir=args.scratch) as scratch:
         settings = {**limits(args.memory, args.threads), "temp_directory": scratch}

@@ -1,8 +1,8 @@
 """Every query of the library on a made run: wall time, CPU and peak memory, each in a process of its own, as a user calls it.
 
 The run is made by made_run.py (its images, and a second run of them for queries that compare two). Each query is
-``scanner query RUN NAME --format parquet``, all of its rows written to a file: start of Python, DuckDB and writing included. The peak is
-the process's resident set.
+``scanner query RUN NAME --format parquet``, all of its rows written to a file: start of Python, DuckDB and writing included. The
+peak is the process's resident set.
 
     python benchmarks/queries.py --images 10000000 --memory 2GB --work /large --out benchmarks/results/queries-10m.json
 """
@@ -27,7 +27,8 @@ ARGUMENTS = {
     "group_id": "select group_id from group_risk order by num_images desc, group_id limit 1",
     "group_ids": "select string_agg(group_id, ',') from (from group_risk select group_id order by risk_rank limit 50)",
     "image_id": "select min(image_id) from groups",
-    "image_ids": "select string_agg(image_id, ',') from (from images select image_id using sample reservoir(500 rows) repeatable (1))",
+    "image_ids": "select string_agg(image_id, ',') from "
+    "(from images select image_id using sample reservoir(500 rows) repeatable (1))",
     "prompt_ids": "select string_agg(prompt_id, ',') from (from prompts select prompt_id order by prompt_id limit 500)",
     "caption": "select caption from group_captions order by num_images desc, caption_hash limit 1",
 }
@@ -60,7 +61,8 @@ def main() -> None:
     )
     if args.out:
         about = {
-            "images": args.images, "memory": args.memory, "threads": args.threads, "cores": os.cpu_count(), "machine": platform.machine(),
+            "images": args.images, "memory": args.memory, "threads": args.threads, "cores": os.cpu_count(),
+            "machine": platform.machine(),
             "note": args.note, "total_s": total, "peak_bytes": peak, "made": made,
         }  # fmt: skip
         args.out.write_text(json.dumps({**about, "results": results}, indent=1) + "\n", "utf-8")
@@ -85,7 +87,8 @@ def arguments(run: Path, chosen: list[Query], args: argparse.Namespace) -> dict[
     found = {}
     for name in needed:
         command = [
-            sys.executable, "-m", "scanner.cli.main", "sql", str(run), ARGUMENTS[name], "--format", "json", "--memory", args.memory,
+            sys.executable, "-m", "scanner.cli.main", "sql", str(run), ARGUMENTS[name], "--format", "json",
+            "--memory", args.memory,
             "--threads", str(args.threads),
         ]  # fmt: skip
         (row,) = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
@@ -117,7 +120,8 @@ def measure(
     # In KiB, but on macOS in bytes.
     peak = usage.ru_maxrss << (0 if platform.system() == "Darwin" else 10)
     return {
-        "query": query.name, "rows": num_rows(rows_file), "wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime, "peak_bytes": peak,
+        "query": query.name, "rows": num_rows(rows_file), "wall_s": wall, "cpu_s": usage.ru_utime + usage.ru_stime,
+        "peak_bytes": peak,
     }  # fmt: skip
 
 

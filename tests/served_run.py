@@ -60,7 +60,8 @@ def build(root):
     folder = root / "set"
     folder.mkdir()
     files = {
-        "a0.png": (picture(1), "a red Boat"), "a1.png": (picture(1), "a red Boat"), "a2.jpg": (picture(1, format_="JPEG"), "a boat"),
+        "a0.png": (picture(1), "a red Boat"), "a1.png": (picture(1), "a red Boat"),
+        "a2.jpg": (picture(1, format_="JPEG"), "a boat"),
         NAME: (picture(2), HOSTILE), "h1.png": (picture(2, (120, 80)), ODD),
         **{f"s{k}.png": (picture(10 + k), f"alone {k}") for k in range(3)}, "x<i>.png": (b"\x89PNG\r\n\x1a\n no more", "cut"),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""How rows are printed: as a table for people, or as CSV, JSON and Parquet, which hold any number of rows and are written as they come."""
+"""How rows are printed: as a table for people, or as CSV, JSON and Parquet, which are written as they come, however many."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ def _copy(connection: duckdb.DuckDBPyConnection, view: TableView) -> int:
 def _tell_origin(connection: duckdb.DuckDBPyConnection, store: Store, num_rows: Mapping[str, int]) -> None:
     """Table ``exported``: a row a table, with the run it comes from and when."""
     connection.execute(
-        f"create table {ABOUT} (table_name varchar, grain varchar, num_rows bigint, run varchar, version varchar, exported_at varchar)"
+        f"create table {ABOUT} (table_name varchar, grain varchar, num_rows bigint, run varchar, version varchar,"
+        " exported_at varchar)"
     )
     at = datetime.now(UTC).isoformat(timespec="seconds")
     connection.executemany(

@@ -60,8 +60,8 @@ def queries_page() -> str:
         "the headers of queries/",
         "`scanner query RUN NAME` answers them; `scanner query RUN` lists them. A name without its area will do where it is"
         " unique. Each file is SQL that runs in any DuckDB shell over the same tables, but for its `$parameters` and the macros"
-        " `vec(embedding)`, `host(url)`, `caption_hash(caption)`, `caption_kind(caption)` and `match_hash(match, image_id, key, sha256)`:"
-        " [sql.md](sql.md).",
+        " `vec(embedding)`, `host(url)`, `caption_hash(caption)`, `caption_kind(caption)` and"
+        " `match_hash(match, image_id, key, sha256)`: [sql.md](sql.md).",
     )
     area = ""
     for query in queries().values():

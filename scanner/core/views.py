@@ -68,8 +68,8 @@ class TableView:
 def table_views(store: Store, beside: Store | None = None) -> list[TableView]:
     """A view for every committed table, of ``beside`` where ``store`` has none.
 
-    One without rows is empty, with its columns, and so is one of ``EMPTY_UNTIL_WRITTEN`` that is not there; another that was never
-    committed has none.
+    One without rows is empty, with its columns, and so is one of ``EMPTY_UNTIL_WRITTEN`` that is not there; another that was
+    never committed has none.
     """
     found = []
     for table, schema in TABLES.items():
@@ -95,7 +95,7 @@ LOCK = "set lock_configuration = true"
 
 
 def closed(paths: Iterable[str]) -> list[str]:
-    """Statements after which the parts at ``paths`` are all that a statement can open, whatever its text says, once ``LOCK`` ran."""
+    """Statements after which the parts at ``paths`` are all that a statement can open, whatever it says, once ``LOCK`` ran."""
     return [f"set allowed_paths = [{', '.join(map(literal, paths))}]", "set enable_external_access = false"]
 
 

@@ -50,7 +50,10 @@ def piped(*arguments: object, stdin: str = "", env: dict[str, str] | None = None
     )  # fmt: skip
 
 
-STATEMENT = r"""select 1 as a, null as b, 'x,"y' as c, [1, 2] as d, '\xff'::blob as e, date '2024-01-02' as f, {'g': date '2024-01-02'} as g"""
+STATEMENT = (
+    r"""select 1 as a, null as b, 'x,"y' as c, [1, 2] as d, '\xff'::blob as e, """
+    r"""date '2024-01-02' as f, {'g': date '2024-01-02'} as g"""
+)
 
 
 def test_formats_hold_the_same(run, call):
@@ -125,8 +128,8 @@ def test_errors_say_what_to_do(run, call, tmp_path, monkeypatch, arguments, told
 
 
 def test_other_runs_tables(run, call):
-    code, said, _ = call("sql", run, "select count(*) as n from thresholds join other.thresholds using (threshold)", "--other", run,
-                         "--format", "csv")  # fmt: skip
+    statement = "select count(*) as n from thresholds join other.thresholds using (threshold)"
+    code, said, _ = call("sql", run, statement, "--other", run, "--format", "csv")
     assert (code, said) == (0, "n\n2\n")
 
 

@@ -183,11 +183,13 @@ def test_tables_that_a_store_lacks_are_those_beside_it(tmp_path, where):
     "statement",
     [
         "select * from read_text('{secret}')", "select * from read_csv('{secret}')", "select * from read_blob('{folder}/*')",
-        "select * from glob('{folder}/*')", "from '{folder}/other.parquet'", "select * from read_parquet('{folder}/other.parquet')",
+        "select * from glob('{folder}/*')", "from '{folder}/other.parquet'",
+        "select * from read_parquet('{folder}/other.parquet')",
         "select * from parquet_metadata('{folder}/other.parquet')", "copy (select 1) to '{folder}/out.csv'",
         "attach '{folder}/out.db'", "export database '{folder}/out'", "install httpfs", "load httpfs",
         "select * from 'https://example.org/x.csv'", "set enable_external_access = true", "set allowed_directories = ['/']",
-        "reset lock_configuration", "set temp_directory = '{folder}'", "pragma database_list; copy (select 1) to '{folder}/out.csv'",
+        "reset lock_configuration", "set temp_directory = '{folder}'",
+        "pragma database_list; copy (select 1) to '{folder}/out.csv'",
         "create secret s (type s3, key_id 'x', secret 'y')", "import database '{folder}'", "set home_directory = '{folder}'",
     ],
 )  # fmt: skip

@@ -15,7 +15,8 @@ PAGES = (
     "group?id=0", "image?id=0", "alike?id=0",
 )  # fmt: skip
 KNOWN_TAGS = {
-    "html", "head", "meta", "title", "link", "body", "header", "h1", "h2", "h3", "h4", "p", "nav", "ul", "li", "a", "main", "form",
+    "html", "head", "meta", "title", "link", "body", "header", "h1", "h2", "h3", "h4", "p", "nav", "ul", "li", "a", "main",
+    "form",
     "label", "input", "select", "option", "button", "section", "div", "dl", "dt", "dd", "span", "b", "br", "bdi", "code", "table",
     "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "article", "figure", "figcaption", "img", "footer",
     "svg", "desc", "line", "rect", "text",

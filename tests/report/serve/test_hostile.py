@@ -31,7 +31,8 @@ def test_ids_are_whole_numbers_and_nothing_else(client, page, id_):
 
 
 WORDS = (
-    "'; drop table images; --", "' or 1=1 --", "') or ('1'='1", '"; attach \'x.db\'; --', "' union select content from read_text('/etc/passwd') --",
+    "'; drop table images; --", "' or 1=1 --", "') or ('1'='1", '"; attach \'x.db\'; --',
+    "' union select content from read_text('/etc/passwd') --",
     "%", "_", "\\", "$caption", "$1", "{caption}", "' and sleep(9)", "a'||(select 1)||'", "/*", "--", "?", ".*", "\x00", "\ud800",
 )  # fmt: skip
 
