@@ -135,12 +135,13 @@ def _check_waivers(waivers: tuple[Waiver, ...], rules: Mapping[str, Rule], *, wh
 def _resolved(path: str, *, folder: Path, seen: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """Plain data of a policy with what it extends under it, and what to call it in errors."""
     data, where, folder = _find(path, folder=folder)
-    if where in seen:
-        raise ConfigError(f"Policies extend one another: {' -> '.join((*seen, where))}.", next_step="Break the circle.")
+    place = str(Path(where).resolve())
+    if place in seen:
+        raise ConfigError(f"Policies extend one another: {' -> '.join((*seen, place))}.", next_step="Break the circle.")
     base_name = data.get("extends")
     if not base_name or not isinstance(base_name, str):
         return data, where
-    base, base_where = _resolved(base_name, folder=folder, seen=(*seen, where))
+    base, base_where = _resolved(base_name, folder=folder, seen=(*seen, place))
     checked(PolicyFile, base, where=base_where, page=PAGE)
     return _extended(base, data, where=where, base_where=base_where), where
 

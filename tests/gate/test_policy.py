@@ -141,3 +141,10 @@ def test_waivers_of_all_files_hold(policy, tmp_path):
     (tmp_path / "w.yaml").write_text("waiver: []")
     with pytest.raises(ConfigError, match="'waivers'"):
         load_waivers(str(tmp_path / "w.yaml"))
+
+
+def test_a_circle_of_policies_is_noticed_however_it_is_written(policy, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "other.yaml").write_text("extends: ../own.yaml\n")
+    with pytest.raises(ConfigError, match="extend one another"):
+        policy("extends: sub/../sub/other.yaml\n")
