@@ -31,7 +31,7 @@ class Facts:
 
     Attributes:
         columns: what there is to choose by, and of which kind.
-        notes: how many images found a row in each of ``joined``.
+        notes: how many images found a row in each of ``joined``, and which columns of theirs are not taken.
 
     Raises:
         ConfigError: a file cannot be read, has no such columns, names an image twice, or none of the run.
@@ -110,12 +110,12 @@ class Facts:
                 next_step=f"It was joined on {' and '.join(keys)}.",
             )
         self.notes.append(f"{url}: {found:,} of {total:,} images have a row")
-        added = {name: kind for name, kind in kinds.items() if name not in KEYS}
-        twice = sorted(set(added) & set(self.columns))
+        # DuckDB tells no names apart by their case.
+        known = {name.lower() for name in (*KEYS, *self.columns)}
+        added = {name: kind for name, kind in kinds.items() if name.lower() not in known}
+        twice = [name for name in kinds if name not in added and name not in keys]
         if twice:
-            raise ConfigError(
-                f"{url} has a column {twice[0]!r}, and so has the run.", next_step="Rename it, or leave it out, in the file."
-            )
+            self.notes.append(f"{url}: {', '.join(twice)} not taken: columns of these names are there already")
         more = "".join(f", joined.{_quoted(name)}" for name in added)
         execute(
             self._connection,
@@ -171,7 +171,7 @@ def _open(url: str) -> duckdb.DuckDBPyRelation:
 def _kind(type_: str) -> ColumnKind:
     if type_ in _NUMBERS or type_.startswith("DECIMAL"):
         return "number"
-    return "boolean" if type_ == "BOOLEAN" else "text" if type_ == "VARCHAR" else "other"
+    return "boolean" if type_ == "BOOLEAN" else "text" if type_ == "VARCHAR" or type_.startswith("ENUM") else "other"
 
 
 def _quoted(name: str) -> str:

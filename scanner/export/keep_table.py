@@ -33,6 +33,8 @@ from scanner.search.scratch import scratch_matrix
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PAIRS = 8192
+"""Whose cosines are computed at once: 64 MiB of float64 at 512 numbers a side."""
 UNKNOWN = np.float32(np.nan)
 """Similarity that is still to be computed."""
 MEMBER = np.dtype(
@@ -272,7 +274,10 @@ class _Vectors:
         rows = self._run.read_part("embeddings", self._parts[part])
         own = np.searchsorted(rows["image_id"].to_numpy(), members["image_id"][is_open])
         other = np.searchsorted(self._image_id, members["because_of"][is_open])
-        members["similarity"][is_open] = pair_similarities(to_matrix(rows["embedding"]), self._rows, own, other)
+        matrix = to_matrix(rows["embedding"])
+        for start in range(0, len(is_open), PAIRS):
+            block = slice(start, start + PAIRS)
+            members["similarity"][is_open[block]] = pair_similarities(matrix, self._rows, own[block], other[block])
 
 
 def _parts(run: Store) -> tuple[Part, ...]:

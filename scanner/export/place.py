@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from fsspec.utils import get_protocol
 
 from scanner.core.config import RunConfig, fingerprint
 from scanner.core.errors import SourceError, StoreError
@@ -30,14 +31,8 @@ def check_place(run: Store, out: Store, config: RunConfig) -> None:
     if out.root == run.root or out.fs.exists(out.path(RUN_FILE)):
         raise StoreError(f"{out.url} is a run.", next_step=step)
     for source in config.sources:
-        try:
-            place = resolve(source.url)
-        except SourceError:
-            continue  # a source that is not at hand is not in the way either
-        if not (place.is_local and out.is_local) or place.names is not None:
-            continue
-        root, here = os.path.realpath(place.root), os.path.realpath(out.root)
-        if os.path.commonpath([root, here]) == root:
+        root = _local_root(source.url) if out.is_local else None
+        if root is not None and os.path.commonpath([root, os.path.realpath(out.root)]) == root:
             raise StoreError(f"{out.url} lies inside the source {source.url}: the next scan would take it in.", next_step=step)
     if out.fs.exists(out.path(EXPORT_FILE)) or not out.fs.exists(out.root):
         return
@@ -45,6 +40,17 @@ def check_place(run: Store, out: Store, config: RunConfig) -> None:
     other = sorted(name for name in found if name != LOCK_FILE and not name.startswith(TEMPORARY))
     if other:
         raise StoreError(f"{out.url} is no export, and not empty: it holds {other[0]}.", next_step=step)
+
+
+def _local_root(url: str) -> str | None:
+    """The folder that a source is searched in; None where that is no local one, or not at hand: lists need no source."""
+    if get_protocol(url) != "file":
+        return None
+    try:
+        place = resolve(url)
+    except SourceError:
+        return None
+    return os.path.realpath(place.root) if place.names is None else None
 
 
 def run_fingerprint(run: Store) -> str:

@@ -160,7 +160,7 @@ def _is_met(rule: Requirement, rows: pa.Table) -> NDArray[np.bool_]:
 
     column = rows[rule.column]
     is_negative = rule.sign in ("!=", "not in")
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
         found = _as_bool(pc.is_in(column.cast(pa.string()), value_set=pa.array(rule.values, pa.string())))
         return ~found if is_negative else found
     values = _numbers(column)

@@ -55,10 +55,30 @@ class ExportedSample:
 
 
 def query_rows(run: Store, out: Store, name: str, given: Mapping[str, object] | None = None) -> Iterator[pa.RecordBatch]:
-    """Rows of a query over the tables of the run and ``keep`` of the export, about ``BLOCK_ROWS`` at a time."""
+    """Rows of a query over the tables of the run and ``keep`` of the export, ``BLOCK_ROWS`` at a time whatever DuckDB hands over: the
+    same rows are the same blocks, and files that are made of them the same bytes."""
     query = find_query(name)
     with connect(out, beside=run) as connection:
-        yield from fetch_blocks(connection, query.sql, query.arguments(given or {}), rows=BLOCK_ROWS, name=name)
+        yield from _even(fetch_blocks(connection, query.sql, query.arguments(given or {}), rows=BLOCK_ROWS, name=name))
+
+
+def _even(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of ``BLOCK_ROWS``, but for the last."""
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    num_waiting = 0
+    for batch in batches:
+        while batch.num_rows:
+            piece = batch.slice(0, BLOCK_ROWS - num_waiting)
+            batch = batch.slice(piece.num_rows)
+            waiting.append(piece)
+            num_waiting += piece.num_rows
+            if num_waiting == BLOCK_ROWS:
+                yield pa.concat_batches(waiting)
+                waiting, num_waiting = [], 0
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def sample_rows(run: Store, out: Store) -> Iterator[SampleRow]:

@@ -178,7 +178,6 @@ def test_a_user_s_table_is_joined_by_id_or_by_key(made, tmp_path):
         ({"key": ["a0", "a0"], "score": [1, 2]}, {}, "2 rows for 1 different"),
         ({"key": ["zz"], "score": [1]}, {}, "none of the 14 images"),
         ({"name": ["a0"], "score": [1]}, {}, "cannot be joined"),
-        ({"key": ["a0"], "width": [1]}, {}, "'width', and so has the run"),
         ({"key": ["a0"], "score": [1]}, {"prefer": ["scor"]}, "Did you mean 'score'"),
     ],
 )
@@ -186,6 +185,18 @@ def test_what_is_wrong_with_a_joined_table_is_told(made, tmp_path, columns, keep
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
     with pytest.raises(ConfigError, match=said):
         keep_of(made, tmp_path, join=[str(tmp_path / "scores.parquet")], **keep)
+
+
+def test_columns_that_the_run_has_too_are_left_out_and_told(made, tmp_path):
+    columns = {"key": ["a0", "a2"], "WIDTH": [1, 2], "dataset": [3, 4], "tag": pa.array(["x", "y"]).dictionary_encode()}
+    pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
+    config = override(made.config, {"keep.join": [str(tmp_path / "scores.parquet")], "keep.prefer": ["tag in y"]})
+    found = stage.dry_run(made.store, config, QUIET)
+    assert any("2 of 14 images have a row" in note for note in found.notes)
+    assert any("WIDTH, dataset not taken" in note for note in found.notes)
+    rows = keep_of(made, tmp_path, join=[str(tmp_path / "scores.parquet")], prefer=["tag in y"], require=["tag != x"])
+    assert removed(rows)["a0"] == ("require tag != x", None)
+    assert removed(rows)["a1"] == ("tag in y", "a2")
 
 
 def test_the_dry_run_counts_what_the_export_removes(made, tmp_path):
