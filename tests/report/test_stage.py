@@ -235,7 +235,7 @@ def test_an_original_that_is_another_picture_now_is_not_shown(own, tmp_path):
 
 def test_a_run_without_its_tables_is_a_user_error(tmp_path, finished):
     _, config, sources = finished
-    with pytest.raises(QueryError, match="does not have yet"):
+    with pytest.raises(QueryError, match="does not have: stage embed makes it"):
         stage.run(Store(str(tmp_path / "other")), config, sources, Progress(quiet=True))
 
 
