@@ -67,7 +67,7 @@ def compare_runs(store: Store, config: RunConfig, other: Store, wanted: Wanted, 
     theirs = run_config(other)
     url = records.place(other)
     with lock(store):
-        name = wanted.name or records.free_name(store, "+".join(source.dataset for source in theirs.sources), url)
+        name = records.name_for(store, wanted.name, "+".join(source.dataset for source in theirs.sources), url)
         against = OtherRun(
             other=Other(name=name, role=wanted.role, url=url), store=other, sources=reachable_sources(theirs, progress)
         )
@@ -90,7 +90,7 @@ def compare_images(store: Store, config: RunConfig, url: str, format_: str, want
             raise ConfigError(
                 f"{source.dataset!r} is what the run calls another set already.", next_step="Give this one a --name of its own."
             )
-        name = wanted.name or records.free_name(store, source.dataset, records.place(hidden))
+        name = records.name_for(store, wanted.name, source.dataset, records.place(hidden))
         theirs = _like(store, config, source.model_copy(update={"name": name}))
         sources = open_sources(theirs)
 
@@ -117,7 +117,7 @@ def compare_hashes(store: Store, config: RunConfig, url: str, wanted: Wanted, pr
         progress.say(line)
     with lock(store):
         stem = SourceConfig(url=posixpath.splitext(url)[0]).dataset
-        name = wanted.name or records.free_name(store, stem, records.public(url))
+        name = records.name_for(store, wanted.name, stem, records.public(url))
         sources = reachable_sources(config, progress)
         other = Other(name=name, role=wanted.role, url=records.public(url))
         result = hash_stage.run(store, config, sources, other, listed, progress)

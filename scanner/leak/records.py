@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OUTPUTS = ("leaks", "comparisons")
 OTHERS = "others"
 """In the metadata of both tables: facts by the name of the other set."""
+ALL = "all"
+"""In parameters of queries, where a name may stand."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,13 +152,16 @@ def _result(row: Mapping[str, Any], facts: LeakFacts, *, is_recomputed: bool, se
     )  # fmt: skip
 
 
-def free_name(store: Store, name: str, url: str) -> str:
-    """``name``, if the run does not call a set at another place so.
+def name_for(store: Store, given: str, default: str, url: str) -> str:
+    """What the tables call the set at ``url``: the name that was given, else ``default``.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: the run calls a set at another place so and no name was given, or it is the word for all sets.
     """
-    if name in held(store):
+    name = given or default
+    if name == ALL:
+        raise ConfigError(f"{ALL!r} stands for all sets in queries.", next_step="Give this one another --name.")
+    if not given and name in held(store):
         row = next((row for row in store.read("comparisons").to_pylist() if row["other"] == name), None)
         if row is not None and row["url"] != url:
             raise ConfigError(

@@ -144,6 +144,7 @@ def test_lists_of_hashes(sets, call):
         (["TRAIN", "VAL", "--threshold", "2"], "leak.threshold"),
         (["TRAIN", "VAL", "--max-phash-distance", "40"], "leak.max_phash_distance"),
         (["TRAIN", "--forget", "nobody"], "was not compared"),
+        (["TRAIN", "VAL", "--name", "all"], "stands for all sets"),
     ],
 )
 def test_errors_say_what_was_found(sets, call, arguments, said):
