@@ -58,3 +58,12 @@ def test_a_group_that_a_model_gave_back_leads_to_the_evidence():
     shown = Gallery(thumbnails={}, prior=PRIOR, num_ranked=1, given_back={7: "extracted"}).cards([group()])
     assert '<a href="#extractions" class="tag act">came out of a model: extracted</a>' in shown
     assert "#extractions" not in Gallery(thumbnails={}, prior=PRIOR, num_ranked=1).cards([group()])
+
+
+def test_a_card_is_bounded_whatever_stands_in_it():
+    # docs/report.md states the bound. Each of these characters is spelled out.
+    worst = "\u202e" * 10_000
+    member = replace(MEMBER, key=worst, shard=worst, caption=worst, url=worst, num_files=8)
+    base = group(captions=tuple((1, worst) for _ in range(4)))
+    card = Gallery(thumbnails={}, prior=PRIOR, num_ranked=1).cards([replace(base, members=(member,) * 8)])
+    assert 50_000 < len(card.encode()) < 200_000

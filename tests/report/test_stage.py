@@ -7,14 +7,15 @@ from itertools import pairwise
 
 import pytest
 from PIL import Image
-from report_runs import Page
+from report_runs import Page, page_of, write
 
-from scanner.core.config import override
+from scanner.core.config import check_config, override
 from scanner.core.errors import QueryError, SourceError
 from scanner.core.progress import Progress
 from scanner.core.store import Store
 from scanner.report import stage
 from scanner.report.filters import SCRIPT
+from scanner.risk import stage as risk
 
 NUM_OUTLIERS = 5
 """Of the finished run: the images that are neither blank nor unreadable."""
@@ -246,3 +247,26 @@ def test_it_can_be_written_to_an_object_store(finished):
     result = stage.run(remote, config, sources, Progress(quiet=True))
     assert result.path == "memory://report-test/run/report.html"
     assert remote.get("report.html").startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize("is_usable", [True, False])
+def test_a_set_without_duplicates_and_one_without_a_usable_image_have_a_page(tmp_path, is_usable):
+    store = Store(str(tmp_path / "run"))
+    write(store, "shards", [
+        {"shard_id": 0, "dataset": "set", "url": "a.tar", "size": 1, "part": 0, "num_rows": 2, "status": "current"}
+    ])  # fmt: skip
+    status = "ok" if is_usable else "missing"
+    write(store, "images", [{"image_id": k, "dataset": "set", "key": f"k{k}", "status": status} for k in range(2)])
+    neighbors = [{"image_id": k, "num_neighbors": 0, "outlier_score": 0.5} for k in range(2)]
+    write(store, "neighbors", neighbors if is_usable else [])
+    for table in ("groups", "group_evidence", "thresholds", "audit", "embeddings"):
+        write(store, table, [])
+    config = check_config({"sources": [{"url": "set"}], "compute": {"workers": 1}}, where="test")
+    risk.run(store, config, Progress(quiet=True))
+    page = page_of((store, config, {}))
+    assert "No two usable images are near-duplicates." in page.text
+    assert "How much the search misses is not known." in page.text
+    assert page.tags.count("article") == 0
+    assert page.text.count("Outlier score") == 1, "among the words"
+    assert ("All 2 images could be used." in page.text) == is_usable
+    assert ("100.0% of the images could not be used" in page.text) != is_usable
