@@ -55,8 +55,8 @@ class ExportedSample:
 
 
 def query_rows(run: Store, out: Store, name: str, given: Mapping[str, object] | None = None) -> Iterator[pa.RecordBatch]:
-    """Rows of a query over the tables of the run and ``keep`` of the export, ``BLOCK_ROWS`` at a time whatever DuckDB hands over: the
-    same rows are the same blocks, and files that are made of them the same bytes."""
+    """Rows of a query over the tables of the run and ``keep`` of the export, ``BLOCK_ROWS`` at a time whatever DuckDB hands over:
+    the same rows are the same blocks, and files that are made of them the same bytes."""
     query = find_query(name)
     with connect(out, beside=run) as connection:
         yield from _even(fetch_blocks(connection, query.sql, query.arguments(given or {}), rows=BLOCK_ROWS, name=name))
