@@ -16,7 +16,8 @@ PAGES = (
 )  # fmt: skip
 KNOWN_TAGS = {
     "html", "head", "meta", "title", "link", "body", "header", "h1", "h2", "h3", "h4", "p", "nav", "ul", "li", "a", "main",
-    "form", "label", "input", "select", "option", "button", "section", "div", "dl", "dt", "dd", "span", "b", "br", "bdi", "code", "table",
+    "form", "label", "input", "select", "option", "button", "section", "div", "dl", "dt", "dd", "span", "b", "br", "bdi", "code",
+    "table",
     "caption", "thead", "tbody", "tr", "th", "td", "details", "summary", "article", "figure", "figcaption", "img", "footer",
     "svg", "desc", "line", "polyline", "circle", "rect", "text",
 }  # fmt: skip
