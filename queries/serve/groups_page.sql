@@ -11,7 +11,7 @@
 -- example: scanner query RUN serve/groups_page --param caption=boat --param sort=size
 with
 fitting as (
-    select *
+    select *, if($sort = 'size', -num_images, risk_rank) as place
     from group_risk
     where
         ($class = 'any' or class = $class or ($class = 'ranked' and risk_rank is not null))
@@ -28,18 +28,16 @@ fitting as (
         )
 ),
 page as (
-    select
-        *,
-        row_number() over (
-            order by if($sort = 'size', -num_images, risk_rank) nulls last, num_images desc, group_id
-        ) as position
+    select *
     from fitting
-    qualify position > $offset and position <= $offset + $limit
+    order by place nulls last, num_images desc, group_id
+    limit $limit offset $offset
 ),
 final as (
     select
-        page.position, page.group_id, page.risk_rank, page.num_images, page.num_exact, page.num_distinct_captions, page.num_hosts,
-        page.class, page.risk_score, page.representative_id, coalesce(group_evidence.num_files, page.num_images) as num_files,
+        $offset + row_number() over (order by page.place nulls last, page.num_images desc, page.group_id) as position,
+        page.group_id, page.risk_rank, page.num_images, page.num_exact, page.num_distinct_captions, page.num_hosts, page.class,
+        page.risk_score, page.representative_id, coalesce(group_evidence.num_files, page.num_images) as num_files,
         coalesce(group_evidence.is_protected, false) as is_protected, (select count(*) from fitting) as num_fitting
     from page left join group_evidence using (group_id)
 )

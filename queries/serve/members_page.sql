@@ -8,7 +8,7 @@
 -- example: scanner query RUN serve/members_page --param group_id=16777216 --param sort=similarity
 with
 members as (
-    select *
+    select *, if($sort = 'similarity', similarity_to_representative, 0) as place
     from groups
     where group_id = $group_id
 ),
@@ -18,18 +18,15 @@ representative as (
     where members.is_representative
 ),
 page as (
-    select
-        *,
-        row_number() over (
-            order by is_representative desc, if($sort = 'similarity', similarity_to_representative, 0), image_id
-        ) as position
+    select *
     from members
-    qualify position > $offset and position <= $offset + $limit
+    order by is_representative desc, place, image_id
+    limit $limit offset $offset
 ),
 final as (
     select
-        page.position, page.image_id, page.is_representative, page.kind, page.confidence,
-        page.similarity_to_representative as similarity,
+        $offset + row_number() over (order by page.is_representative desc, page.place, page.image_id) as position, page.image_id,
+        page.is_representative, page.kind, page.confidence, page.similarity_to_representative as similarity,
         coalesce(images.sha256 = (select any_value(sha256) from representative), false) as is_same_file, images.dataset,
         shards.url as shard, images.key, images.width, images.height, images.caption, images.url
     from page

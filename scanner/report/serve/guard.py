@@ -84,7 +84,7 @@ class Guard:
         except TimeoutError:
             if has_begun:
                 raise
-            await _plain(answer, 503, b"This took too long.")
+            await _plain(answer, 503, b"This took too long, and may be ready in a moment: try again.")
 
     def _rest(self, scope: Scope) -> str | None:
         """The path after the token, empty where the token is all of it; None for a request that is none of ours."""
