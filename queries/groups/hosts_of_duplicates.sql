@@ -19,12 +19,12 @@ per_host as (
         coalesce(sum(num_images - 1) filter (where group_id is not null), 0)::bigint as num_repeated,
         max(num_images) filter (where group_id is not null) as most_repeated
     from counted
-    where host is not null
     group by host
+    -- An aggregate, so that no host is computed a second time to filter rows by.
+    having count(host) > 0 and count(group_id) > 0
 ),
 final as (
     select host, num_images, num_grouped, num_grouped / num_images as grouped_share, num_groups, num_repeated, most_repeated
     from per_host
-    where num_grouped > 0
 )
 select * from final order by num_grouped desc, num_images, host limit $limit

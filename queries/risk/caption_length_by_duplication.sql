@@ -10,7 +10,9 @@ duplicated as (
     where num_neighbors > 0
 ),
 captions as (
-    select coalesce(duplicated.stratum, 0) as stratum, len(string_split_regex(trim(images.caption), '\s+')) as num_words, length(images.caption) as num_characters
+    select
+        coalesce(duplicated.stratum, 0) as stratum, len(regexp_extract_all(images.caption, '\S+')) as num_words,
+        length(images.caption) as num_characters
     from images left join duplicated using (image_id)
     where images.caption is not null and images.status = 'ok'
 ),

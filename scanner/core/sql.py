@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 OTHER = "other"
 """Schema of the tables of a second run."""
 
-DUCKDB_SHARE = 0.8
-"""Of the memory that a query may take; the rest is for Python, the rows on their way out and what allocators hold back."""
+OUTSIDE_DUCKDB = 300 << 20
+"""Bytes of a query that DuckDB does not count: Python, its libraries, rows on their way out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +164,8 @@ def connect(
         other: a second run, whose tables stand in schema ``other``.
         beside: the run whose tables stand in for those that ``store`` lacks; of an export, that which it was made of, where
             it is at hand.
-        memory: what a query may take, such as 4GB, DuckDB four fifths of it; what does not fit is spilled.
+        memory: what a query may take, such as 4GB; what does not fit is spilled. Below about 500MB the process itself takes
+            more.
         threads: 0 for one a core.
         scratch: local folder to spill to, that of the system by default. A folder in it, closed to other users, goes with the
             connection.
@@ -222,12 +223,13 @@ def spill_folder(scratch: str) -> str:
 
 
 def limits(memory: str, threads: int) -> dict[str, str | int]:
-    """DuckDB's settings for a process that may take ``memory``: its own count leaves out the process and what it hands over.
+    """DuckDB's settings for a process that may take ``memory``: a fifth or 300 MiB, at most half, is for what DuckDB does not count.
 
     Raises:
         ConfigError: ``memory`` is not a size.
     """
-    own = int(parse_bytes(memory, name="memory") * DUCKDB_SHARE)
+    allowed = parse_bytes(memory, name="memory")
+    own = max(min(allowed * 4 // 5, allowed - OUTSIDE_DUCKDB), allowed // 2)
     return {"memory_limit": f"{own}B", **({"threads": threads} if threads else {})}
 
 

@@ -12,6 +12,7 @@ from scanner.core.schemas import ARROW_TO_SQL, EMPTY_UNTIL_WRITTEN, TABLES
 from scanner.core.store import COMMIT_FILE, Store
 
 # float16 -> float in SQL: DuckDB has no half type. Bytes are little-endian, so the second byte pair of the hex comes first.
+# host: nearly all urls have neither port nor user, and without those one cheap expression in place of a dear one will do.
 MACROS = """
 create or replace macro half_to_float(bits) as
     (case when bits & 32768 = 0 then 1.0 else -1.0 end)
@@ -24,8 +25,12 @@ create or replace macro vec(embedding) as
     list_transform(range(0, octet_length(embedding) // 2),
         lambda i: half_to_float(
             ('0x' || hex(embedding)[4 * i + 3:4 * i + 4] || hex(embedding)[4 * i + 1:4 * i + 2])::integer)::float);
-create or replace macro host(url) as nullif(
-    lower(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)', 1)), '');
+create or replace macro host(url) as nullif(lower(
+    case
+        when regexp_matches(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)', 1), '[:@]')
+        then regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/@?#]*@)?([^/:?#]+)', 1)
+        else regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)', 1)
+    end), '');
 create or replace macro caption_hash(caption) as (('0x' || sha256(caption)[1:16])::ubigint >> 1)::bigint;
 create or replace macro caption_kind(caption) as
     2 * least(len(string_split(trim(caption), ' ')) // 3, 10) + regexp_matches(caption, '[0-9]')::integer;

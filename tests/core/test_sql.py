@@ -65,6 +65,13 @@ def test_float16_vectors_read_as_lists(store):
         (None, None),
         ("http://a.b?c://d/", "a.b"),
         ("x' or 1", None),
+        ("http://user:pw@Host.example:8080?q=a@b", "host.example"),
+        ("http://a@b@c/", "b@c"),
+        ("http://:80/", None),
+        ("http://user@:80/", "user@"),
+        ("http:///path", None),
+        ("s3+x.y-z://Bucket#f", "bucket"),
+        ("1http://a/", None),
     ],
 )
 def test_host_of_a_url(store, url, host):
