@@ -8,15 +8,14 @@ with
 counted as (
     select host(images.url) as host, groups.group_id, count(*) as num_images
     from images left join groups using (image_id)
-    where images.url is not null
     group by all
 ),
 per_host as (
     select
         host, sum(num_images)::bigint as num_images,
-        coalesce(sum(num_images) filter (where group_id is not null), 0)::bigint as num_grouped,
+        sum(num_images) filter (where group_id is not null)::bigint as num_grouped,
         count(group_id) as num_groups,
-        coalesce(sum(num_images - 1) filter (where group_id is not null), 0)::bigint as num_repeated,
+        sum(num_images - 1) filter (where group_id is not null)::bigint as num_repeated,
         max(num_images) filter (where group_id is not null) as most_repeated
     from counted
     group by host
