@@ -47,7 +47,8 @@ def shell(run_url: str, other_url: str | None, memory: str, threads: int | None,
       echo "select count(*) from images;" | scanner shell run
     """
     store, other = open_runs(run_url, other_url)
-    program = None if plain or not store.is_local or (other is not None and not other.is_local) else find_program()
+    opened = [run for one in (store, other) if one is not None for run in (one, one.origin()) if run is not None]
+    program = find_program() if not plain and all(run.is_local for run in opened) else None
     if program is None:
         if not plain and sys.stdin.isatty():
             why = (

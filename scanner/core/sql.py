@@ -223,7 +223,7 @@ def spill_folder(scratch: str) -> str:
 
 
 def limits(memory: str, threads: int) -> dict[str, str | int]:
-    """DuckDB's settings for a process that may take ``memory``: a fifth or 300 MiB, at most half, is for what DuckDB does not count.
+    """DuckDB's settings for a process that may take ``memory``: a fifth or 300 MiB, at most half, is for what it does not count.
 
     Raises:
         ConfigError: ``memory`` is not a size.

@@ -229,7 +229,7 @@ def test_what_does_not_fit_is_spilled_to_a_folder_of_its_own_which_goes(store, t
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     write_sweep(store)
-    connection = connect(store, memory="40MB", threads=1, scratch=str(scratch))
+    connection = connect(store, memory="100MB", threads=1, scratch=str(scratch))
     (spill,) = scratch.iterdir()
     assert spill.stat().st_mode & 0o077 == 0
     # Two million different texts: 100 MB and more.
