@@ -15,6 +15,7 @@ from scanner.report.serve.layout import (
     TEXT_LIMIT,
     Page,
     Site,
+    field,
     filters,
     frame,
     link,
@@ -79,15 +80,11 @@ def _given(example: Example) -> Html:
 
 
 def _forms(image_id: int) -> Html:
-    upload = element(
+    upload = element("input", type="file", name="image", id="field-image", accept="image/*", required="required")
+    by_file = element(
         "form",
         element("h2", "By an image of yours"),
-        element(
-            "label",
-            "Image file",
-            element("input", type="file", name="image", accept="image/*", required="required"),
-            class_="wide",
-        ),
+        field("image", "Image file", upload, is_wide=True),
         element("button", "Search", type="submit"),
         action="alike",
         method="post",
@@ -100,7 +97,7 @@ def _forms(image_id: int) -> Html:
         number_field("id", "Image id", "" if image_id < 0 else image_id),
         button="Search",
     )
-    return element("div", upload, by_id, class_="two")
+    return element("div", by_file, by_id, class_="two")
 
 
 def _found(view: View, site: Site, forms: Html, picture: Html, result: Nearest, *, leave_out: int | None = None) -> Page:

@@ -6,7 +6,7 @@ Every page stands at one level below the token, so links are relative and no pag
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from scanner.core.config import RunConfig
@@ -61,7 +61,7 @@ class Page:
     title: str
     content: Html
     here: str
-    lede: Html | str = field(default="")
+    lede: Html | str = ""
 
 
 def document(page: Page, site: Site, view: View | None) -> Html:
@@ -157,18 +157,25 @@ def filters(path: str, *fields: Html, button: str = "Show", is_set: bool = False
 
 def search_field(name: str, label: str, value: str) -> Html:
     """A field for text that is searched for."""
-    return element("label", label, element("input", type="search", name=name, value=value, maxlength=200), class_="wide")
+    return field(
+        name, label, element("input", type="search", name=name, id=f"field-{name}", value=value, maxlength=200), is_wide=True
+    )
 
 
 def number_field(name: str, label: str, value: int | str, *, low: int = 0) -> Html:
     """A field for a whole number."""
-    return element("label", label, element("input", type="number", name=name, value=value, min=low, step=1))
+    return field(name, label, element("input", type="number", name=name, id=f"field-{name}", value=value, min=low, step=1))
 
 
 def choice_field(name: str, label: str, options: Sequence[tuple[str, str]], value: str) -> Html:
     """A field with (value, text) options."""
     choices = (element("option", text, value=key, selected="selected" if key == value else None) for key, text in options)
-    return element("label", label, element("select", join(choices), name=name))
+    return field(name, label, element("select", join(choices), name=name, id=f"field-{name}"))
+
+
+def field(name: str, label: str, box: Html, *, is_wide: bool = False) -> Html:
+    """A field under its label; ``box`` has the id ``field-NAME``."""
+    return element("div", element("label", label, for_=f"field-{name}"), box, class_="field wide" if is_wide else "field")
 
 
 def frame(

@@ -19,8 +19,9 @@ main.live > section > h2 { margin-bottom: 10px; }
 form.filters { display: flex; flex-wrap: wrap; gap: 10px 14px; align-items: end; margin: 16px 0 6px; padding: 14px 18px;
   background: var(--surface); border: 1px solid var(--line); border-radius: 10px; }
 form.filters:not(:has(.wide)) { width: fit-content; }
-form.filters label { display: flex; flex-direction: column; gap: 3px; font-size: 12.5px; color: var(--muted); }
-form.filters label.wide { flex: 1 1 240px; }
+.field { display: flex; flex-direction: column; gap: 3px; min-width: 0; max-width: 100%; }
+.field.wide { flex: 1 1 240px; }
+.field label { font-size: 12.5px; color: var(--muted); }
 .filters input, .filters select, .filters button { font: inherit; font-size: 14px; color: var(--ink); background: var(--surface);
   border: 1px solid var(--rim); border-radius: 6px; padding: 6px 9px; min-height: 36px; max-width: 100%; }
 .filters input[type="number"] { width: 9em; }
