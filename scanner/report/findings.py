@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,13 +41,16 @@ def findings(content: Content, extracted: Extractions | None, leaks: Leaks | Non
     return sorted(found, key=lambda finding: order.index(finding.level))
 
 
-def show(found: Sequence[Finding]) -> Html:
-    """The list; each level is said in words, never by colour alone."""
+def show(found: Sequence[Finding], places: Mapping[str, str] | None = None) -> Html:
+    """The list; each level is said in words, never by colour alone.
+
+    ``places``: where the sections lie, by name, if not in this very page.
+    """
     rows = join(
         element(
             "li",
             element("span", LEVELS[finding.level], class_="level"),
-            element("div", element("p", _headline(finding), class_="say"), _more(finding)),
+            element("div", element("p", _headline(finding, places or {}), class_="say"), _more(finding)),
             class_=f"finding {finding.level}",
         )
         for finding in found
@@ -55,8 +58,10 @@ def show(found: Sequence[Finding]) -> Html:
     return element("ul", rows, class_="findings")
 
 
-def _headline(finding: Finding) -> Html:
-    return element("a", finding.headline, href=f"#{finding.section}") if finding.section else join([finding.headline])
+def _headline(finding: Finding, places: Mapping[str, str]) -> Html:
+    if not finding.section:
+        return join([finding.headline])
+    return element("a", finding.headline, href=places.get(finding.section, f"#{finding.section}"))
 
 
 def _more(finding: Finding) -> Html:

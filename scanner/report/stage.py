@@ -148,7 +148,7 @@ def _facts(
         threshold=float(threshold) if threshold is not None else None,
         threshold_reason=config.neighbors.threshold_reason,
         prior=config.risk.prior,
-        recall_asked=_recall_asked(recorded, config),
+        recall_asked=recall_asked(recorded, config),
         settings=hide_settings(parts) if is_redacted else parts,
         warnings=tuple(_warnings(store, content, thumbnails)),
         given_back=given_back,
@@ -156,7 +156,7 @@ def _facts(
     )
 
 
-def _recall_asked(recorded: Mapping[str, object], config: RunConfig) -> float:
+def recall_asked(recorded: Mapping[str, object], config: RunConfig) -> float:
     """What the search was to find: all pairs, for one that is exact."""
     search = recorded.get("search")
     asked = search.get("recall_asked") if isinstance(search, Mapping) else None

@@ -19,12 +19,13 @@ const seen = (node) => node.checkVisibility({ visibilityProperty: true, opacityP
 const named = (node) => {
   const by = (node.getAttribute("aria-labelledby") || "").split(" ").filter(Boolean).map((id) => document.getElementById(id));
   const label = node.id && document.querySelector(`label[for="${CSS.escape(node.id)}"]`);
+  const pictured = [...node.querySelectorAll("img")].map((image) => image.alt).join(" ");
   return (by.map((other) => other ? other.textContent : "").join("") || node.getAttribute("aria-label")
-    || (label && label.textContent) || node.getAttribute("alt") || node.textContent || "").trim();
+    || (label && label.textContent) || node.getAttribute("alt") || node.textContent || pictured || "").trim();
 };
 // Names, labels, alternatives.
 for (const node of document.querySelectorAll("a, button, input, select, img, svg, summary, nav, main > section, [role]"))
-  if (!named(node)) say("no accessible name", node);
+  if (!node.closest("[aria-hidden=true]") && !named(node)) say("no accessible name", node);
 for (const node of document.querySelectorAll("[aria-labelledby], [aria-describedby]"))
   for (const id of (node.getAttribute("aria-labelledby") || node.getAttribute("aria-describedby")).split(" "))
     if (!document.getElementById(id)) say("names an element that is not there", node, id);

@@ -19,10 +19,11 @@ from scanner.report.serve.images_page import image, images
 from scanner.report.serve.layout import Page, Site, document
 from scanner.report.serve.leaks_page import leaks
 from scanner.report.serve.losses_page import outliers, shards, unusable
-from scanner.report.serve.overview_page import overview, settings
+from scanner.report.serve.overview_page import overview
 from scanner.report.serve.params import Params, RequestError
 from scanner.report.serve.pictures import Kind
 from scanner.report.serve.reader import Reader, View
+from scanner.report.serve.settings_page import settings
 from scanner.report.serve.style import MORE
 from scanner.report.style import STYLE
 

@@ -1,65 +1,102 @@
-"""Pages ``./`` and ``settings``: the figures of the run with what to look at first, and what it was told and ran with."""
+"""Page ``./``: the run in a minute: what to do first, figures, the riskiest groups, thresholds, and what the search missed."""
 
 from __future__ import annotations
 
-from scanner import __version__
 from scanner.core.schemas import TABLES
 from scanner.report import sections
-from scanner.report.content import Bin, Overview, RecallBand, SweepRow
-from scanner.report.duplicates import duplicates
+from scanner.report.content import (
+    OFTEN,
+    VERY_OFTEN,
+    Bin,
+    ClassTotals,
+    Content,
+    Overview,
+    Reason,
+    RecallBand,
+    RiskTotals,
+    SweepRow,
+    TopCaption,
+)
+from scanner.report.duplicates import classes, duplicates
+from scanner.report.extractions import Extractions, ModelTotals
+from scanner.report.findings import findings, show
+from scanner.report.leaks import ComparedSet, Leaks
 from scanner.report.markup import Html, element, foreign, join
 from scanner.report.numbers import count, counted
 from scanner.report.serve.groups_page import cards_of
 from scanner.report.serve.layout import Page, Site, filters, link, nothing, search_field, section, threshold_of
 from scanner.report.serve.params import Params
 from scanner.report.serve.reader import View
-from scanner.report.settings import settings as settings_section
+from scanner.report.stage import recall_asked
 from scanner.report.tables import columns, table
 
 NUM_GROUPS = 3
-_NEEDED = (
-    "shards",
-    "images",
-    "neighbors",
-    "thresholds",
-    "audit",
-    "group_risk",
-    "group_captions",
-    "group_evidence",
-    "groups",
-    "prompts",
-)
+_PLACES = {
+    "extractions": "extractions",
+    "leaks": "leaks",
+    "groups": "groups",
+    "captions": "captions",
+    "unusable": "unusable",
+    "shards": "shards",
+    "duplicates": "#duplicates",
+    "search": "#search",
+}
+"""Pages, or sections of this one, that show what a finding is about."""
 
 
 def overview(view: View, params: Params, site: Site) -> Page:
-    """Key figures, the riskiest groups, how often images repeat, and what the search missed."""
+    """What the report says at its head, from the tables as they are now; of an unfinished run, which tables there are."""
     lede = _lede(view, site)
-    missing = [table for table in _NEEDED if not view.has(table)]
+    tables = section("tables", "Tables", _tables(view))
+    missing = [name for name in ("group_risk", "prompts", "audit", "thresholds") if not view.has(name)]
     if missing:
-        told = element(
-            "p",
-            f"The scan has not come to its end: table {missing[0]} is not there yet. What is there can be looked at.",
-            class_="notice",
-        )
-        return Page(title="Overview", here="./", lede=lede, content=join([told, section("tables", "Tables", _tables(view))]))
-    figures = Overview(**view.rows("report/overview")[0])
-    bins = [Bin(**row) for row in view.rows("groups/duplicate_histogram")]
-    sweep = [SweepRow(**row) for row in view.rows("groups/threshold_sweep")]
-    bands = [RecallBand(**row) for row in view.rows("hygiene/recall_by_band")]
+        text = f"The scan has not come to its end: table {missing[0]} is not there yet. What is there can be looked at."
+        return Page(title="Overview", here="./", lede=lede, content=join([element("p", text, class_="notice"), tables]))
+    content = _content(view)
+    found = findings(content, _extractions(view), _leaks(view), recall_asked(view.store.read_run(), site.config))
+    repeated = duplicates(content.histogram, content.sweep, threshold_of(view), site.config.neighbors.threshold_reason)
     return Page(
         title="Overview",
         here="./",
         lede=lede,
         content=join([
-            join(element("p", text, class_="notice") for text in _warnings(figures, view)),
-            sections.overview(figures),
+            show(found, _PLACES),
             filters("captions", search_field("q", "Search captions of groups", ""), button="Search"),
+            section("figures", "In figures", sections.overview(content.overview)),
             section("riskiest", "Riskiest groups", _riskiest(view, site)),
-            section("duplicates", "Duplicates", duplicates(bins, sweep, threshold_of(view))),
-            section("search", "What the search missed", sections.audit(bands)),
-            section("tables", "Tables", _tables(view)),
+            section("duplicates", "Duplicates and threshold", repeated, classes(content.classes)),
+            section("search", "What the search missed", sections.audit(content.audit)),
+            tables,
         ]),
     )  # fmt: skip
+
+
+def _content(view: View) -> Content:
+    """What findings and charts are made of; galleries have pages of their own."""
+    return Content(
+        overview=Overview(**view.rows("report/overview")[0]),
+        risk=RiskTotals(**view.rows("report/risk_totals", often=OFTEN, very_often=VERY_OFTEN)[0]),
+        classes=tuple(ClassTotals(class_=row.pop("class"), **row) for row in view.rows("report/classes")),
+        histogram=tuple(Bin(**row) for row in view.rows("groups/duplicate_histogram")),
+        sweep=tuple(SweepRow(**row) for row in view.rows("groups/threshold_sweep")),
+        audit=tuple(RecallBand(**row) for row in view.rows("hygiene/recall_by_band")),
+        captions=tuple(TopCaption(**row) for row in view.rows("risk/top_captions", limit=1)),
+        reasons=tuple(Reason(**row) for row in view.rows("report/unusable_reasons", limit=1)),
+        groups=(), blank_groups=(), outliers=(), families=(), shards=(),
+    )  # fmt: skip
+
+
+def _extractions(view: View) -> Extractions | None:
+    if not view.has("extractions"):
+        return None
+    totals = tuple(ModelTotals(**row) for row in view.rows("report/verdict_totals"))
+    return Extractions(found=(), totals=totals, by_count=(), controls=(), cost=())
+
+
+def _leaks(view: View) -> Leaks | None:
+    """None where the run was compared with nothing: a table without rows says the same as none."""
+    sets = tuple(ComparedSet(**row) for row in view.rows("report/compared_sets")) if view.has("comparisons", "leaks") else ()
+    return Leaks(sets=sets, pairs=()) if sets else None
 
 
 def _lede(view: View, site: Site) -> Html:
@@ -69,16 +106,6 @@ def _lede(view: View, site: Site) -> Html:
     threshold = threshold_of(view)
     near = f"; near-duplicates from cosine {threshold:g}" if threshold is not None else ""
     return join(["Duplicates and memorization risk. Encoder ", foreign(told, limit=200), near, "."])
-
-
-def _warnings(figures: Overview, view: View) -> list[str]:
-    found = []
-    if figures.num_broken_shards:
-        found.append(f"{counted(figures.num_broken_shards, 'shard')} ended early; what was readable before the break is counted.")
-    pairs = view.manifests.get("pairs")
-    if pairs is not None and pairs.metadata.get("is_truncated"):
-        found.append("Table pairs holds fewer pairs than there are (neighbors.max_pairs); counts and groups are not affected.")
-    return found
 
 
 def _riskiest(view: View, site: Site) -> Html:
@@ -98,13 +125,3 @@ def _tables(view: View) -> Html:
     return element(
         "div", table(columns("Table", "Holds", "#Rows", "#Parts"), rows, caption="Tables of the run"), class_="panel wordy"
     )
-
-
-def settings(view: View, params: Params, site: Site) -> Page:
-    """``run.yaml``, without what may be a secret."""
-    embedded = view.manifests.get("embeddings")
-    parts = {**view.store.read_run(), "embeddings": dict(embedded.metadata) if embedded else {}}
-    # A page of its own has room to show what the report folds away.
-    shown = Html(settings_section(parts).replace("<details>", "<details open>"))
-    content = element("div", shown, nothing(f"Served by trainscan {__version__}."), class_="settings")
-    return Page(title="Settings and versions", here="settings", content=content)

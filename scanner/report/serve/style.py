@@ -10,7 +10,7 @@ MORE = """
 .masthead.live { padding-top: 20px; }
 .brand { font-size: 16px; font-weight: 650; color: var(--ink); text-decoration: none; overflow-wrap: anywhere; }
 nav a[aria-current] { color: var(--ink); font-weight: 600; }
-main.live { min-width: 0; padding-top: 18px; }
+main.live { min-width: 0; padding: 18px 0 40px; }
 main.live:focus { outline: none; }
 main.live > h1 { font-size: 24px; }
 main.live > section { margin: 34px 0 0; }
@@ -24,6 +24,7 @@ form.filters:not(:has(.wide)) { width: fit-content; }
 .field label { font-size: 12.5px; color: var(--muted); }
 .filters input, .filters select, .filters button { font: inherit; font-size: 14px; color: var(--ink); background: var(--surface);
   border: 1px solid var(--rim); border-radius: 6px; padding: 6px 9px; min-height: 36px; max-width: 100%; }
+.filters select { max-width: min(340px, 70vw); }
 .filters input[type="number"] { width: 9em; }
 .filters input[type="search"], .filters input[type="file"] { width: 100%; }
 .filters button { background: var(--accent); border-color: var(--accent); color: var(--surface); font-weight: 600;
@@ -36,6 +37,8 @@ form.filters:not(:has(.wide)) { width: fit-content; }
 
 a.frame { color: inherit; text-decoration: none; }
 a.frame:hover { box-shadow: 0 0 0 2px var(--soft); }
+main.live > .lede { margin-bottom: 16px; }
+.live .columns { margin-top: 10px; }
 .group > header > h2 { font-size: 15px; letter-spacing: 0; font-weight: 600; margin: 0; overflow-wrap: anywhere; }
 .live h2 a, .live h3 a { color: inherit; text-decoration: none; }
 .live h2 a:hover, .live h3 a:hover { text-decoration: underline; color: var(--accent); }
@@ -77,6 +80,7 @@ td .frame { height: 56px; }
 .two form.filters { margin: 0; align-content: start; }
 .two h2 { font-size: 15px; margin: 0; flex-basis: 100%; }
 .failed { max-width: 70ch; margin-top: 12px; }
+.settings tbody th { min-width: 17em; }
 .settings details { margin: 10px 0; }
 @media print { .filters, .pager, .skip { display: none; } }
 """
