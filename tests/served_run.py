@@ -17,6 +17,8 @@ from scanner.pipelines.scan import scan
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)> & \x07bell \u202egnp.exe'
 NAME = 'a"><b onclick="x">.png'
 ODD = "100% _wild_ 'quote\""
+LONG = " and so on" * 700
+"""Of 7,000 characters: twice that is more than a page is given."""
 
 
 def picture(seed: int, side: tuple[int, int] = (96, 64), format_: str = "PNG") -> bytes:
@@ -63,7 +65,8 @@ def build(root):
         "a0.png": (picture(1), "a red Boat"), "a1.png": (picture(1), "a red Boat"),
         "a2.jpg": (picture(1, format_="JPEG"), "a boat"),
         NAME: (picture(2), HOSTILE), "h1.png": (picture(2, (120, 80)), ODD),
-        **{f"s{k}.png": (picture(10 + k), f"alone {k}") for k in range(3)}, "x<i>.png": (b"\x89PNG\r\n\x1a\n no more", "cut"),
+        **{f"s{k}.png": (picture(10 + k), f"alone {k}" + k * LONG) for k in range(3)},
+        "x<i>.png": (b"\x89PNG\r\n\x1a\n no more", "cut"),
     }  # fmt: skip
     for name, (data, caption) in files.items():
         (folder / name).write_bytes(data)

@@ -10,7 +10,7 @@ asked as (
 ),
 final as (
     select
-        group_captions.group_id, group_captions.caption, group_captions.num_images, group_captions.caption_family,
+        group_captions.group_id, left(group_captions.caption, 10000) as caption, group_captions.num_images, group_captions.caption_family,
         row_number() over (
             partition by group_captions.group_id order by group_captions.num_images desc, group_captions.caption
         ) as position

@@ -6,9 +6,17 @@
 -- param: offset integer = 0 -- rows left out before them
 -- example: scanner query RUN serve/group_captions_page --param group_id=16777216
 with
-final as (
-    select caption_hash, caption, num_images, num_hosts, caption_family
+page as (
+    select *
     from group_captions
     where group_id = $group_id
+    order by num_images desc, caption
+    limit $limit offset $offset
+),
+final as (
+    select
+        row_number() over (order by num_images desc, caption) as position, caption_hash, left(caption, 10000) as caption, num_images,
+        num_hosts, caption_family
+    from page
 )
-select * from final order by num_images desc, caption limit $limit offset $offset
+select * from final order by position

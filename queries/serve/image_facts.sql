@@ -6,7 +6,8 @@
 with
 final as (
     select
-        images.image_id, images.dataset, shards.url as shard, images.key, images.url, images.caption, images.sha256, images.phash,
+        images.image_id, images.dataset, shards.url as shard, left(images.key, 1000) as key,
+        left(images.url, 2000) as url, left(images.caption, 10000) as caption, images.sha256, images.phash,
         images.width, images.height, images.num_bytes, images.is_blank, images.status, images.error_message,
         neighbors.num_neighbors, neighbors.nearest_id, neighbors.nearest_similarity, neighbors.outlier_score, groups.group_id,
         groups.is_representative, groups.kind, groups.confidence, groups.similarity_to_representative as similarity,

@@ -23,7 +23,8 @@ others as (
 ),
 final as (
     select
-        others.image_id, others.similarity, images.dataset, images.key, images.caption, images.width, images.height, images.status
+        others.image_id, others.similarity, images.dataset, left(images.key, 1000) as key, left(images.caption, 10000) as caption,
+        images.width, images.height, images.status
     from others join images using (image_id)
 )
 select * from final order by similarity desc, image_id

@@ -9,7 +9,8 @@ asked as (
 ),
 final as (
     select
-        images.image_id, images.dataset, images.key, images.caption, images.width, images.height, images.is_blank, images.status,
+        images.image_id, images.dataset, left(images.key, 1000) as key, left(images.caption, 10000) as caption,
+        images.width, images.height, images.is_blank, images.status,
         groups.group_id, groups.kind
     from asked join images using (image_id) left join groups using (image_id)
 )

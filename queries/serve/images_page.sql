@@ -18,7 +18,9 @@ page as (
     limit $limit
 ),
 final as (
-    select page.*, groups.group_id
+    select
+        page.image_id, page.dataset, left(page.key, 1000) as key, left(page.caption, 10000) as caption, page.width, page.height,
+        page.is_blank, page.status, page.error_message, groups.group_id
     from page left join groups using (image_id)
 )
 select * from final order by image_id

@@ -28,7 +28,7 @@ final as (
         $offset + row_number() over (order by page.is_representative desc, page.place, page.image_id) as position, page.image_id,
         page.is_representative, page.kind, page.confidence, page.similarity_to_representative as similarity,
         coalesce(images.sha256 = (select any_value(sha256) from representative), false) as is_same_file, images.dataset,
-        shards.url as shard, images.key, images.width, images.height, images.caption, images.url
+        shards.url as shard, left(images.key, 1000) as key, images.width, images.height, left(images.caption, 10000) as caption
     from page
     join images using (image_id)
     join shards on shards.shard_id = page.image_id >> 24

@@ -13,8 +13,9 @@ page as (
 ),
 final as (
     select
-        page.image_id, page.outlier_score, page.num_neighbors, images.dataset, images.key, images.caption, images.width,
-        images.height, images.is_blank, images.status, (select count(*) from neighbors) as num_fitting
+        page.image_id, page.outlier_score, page.num_neighbors, images.dataset, left(images.key, 1000) as key,
+        left(images.caption, 10000) as caption, images.width, images.height, images.is_blank, images.status,
+        (select count(*) from neighbors) as num_fitting
     from page join images using (image_id)
 )
 select * from final order by outlier_score desc, image_id

@@ -7,12 +7,20 @@
 -- example: scanner query RUN serve/unusable_page --param status=missing
 with
 fitting as (
-    select image_id, dataset, key, status, error_message, num_bytes, width, height, url, caption
+    select *
     from images
     where status != 'ok' and ($status = 'any' or status = $status)
 ),
+page as (
+    select *
+    from fitting
+    order by image_id
+    limit $limit offset $offset
+),
 final as (
-    select fitting.*, shards.url as shard, (select count(*) from fitting) as num_fitting
-    from fitting join shards on shards.shard_id = fitting.image_id >> 24
+    select
+        page.image_id, page.dataset, shards.url as shard, left(page.key, 1000) as key, page.status, page.error_message,
+        page.num_bytes, left(page.caption, 10000) as caption, (select count(*) from fitting) as num_fitting
+    from page join shards on shards.shard_id = page.image_id >> 24
 )
-select * from final order by image_id limit $limit offset $offset
+select * from final order by image_id

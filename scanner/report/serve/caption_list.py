@@ -8,7 +8,7 @@ from typing import Any
 
 from scanner.report.markup import Html, element, foreign, join
 from scanner.report.numbers import count
-from scanner.report.serve.layout import TEXT_LIMIT, link
+from scanner.report.serve.layout import TEXT_LIMIT, link, words
 
 
 def caption_list(captions: Iterable[Mapping[str, Any]], *, num_images: int, limit: int) -> Html:
@@ -21,7 +21,7 @@ def caption_list(captions: Iterable[Mapping[str, Any]], *, num_images: int, limi
             "li",
             element("span", count(caption["num_images"]), class_="many"),
             _bar(caption["num_images"] / num_images),
-            element("span", foreign(caption["caption"], limit=limit), _family(caption["caption_family"])),
+            element("span", words(caption["caption"], limit=limit), _family(caption["caption_family"])),
         )
         for caption in captions
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scanner.report.markup import element, foreign, join
+from scanner.report.markup import element, join
 from scanner.report.numbers import count, probability
 from scanner.report.serve.layout import (
     Page,
@@ -15,6 +15,7 @@ from scanner.report.serve.layout import (
     number_field,
     pager,
     search_field,
+    words,
 )
 from scanner.report.serve.params import Params
 from scanner.report.serve.reader import View
@@ -58,7 +59,7 @@ def captions(view: View, params: Params, site: Site) -> Page:
         shown = pictured.get(row["representative_id"])
         picture = element("figure", frame(site, shown, alt=f"Image {shown['image_id']}, kept", side=72)) if shown else ""
         cells.append((
-            join([foreign(row["caption"], limit=_LIMIT), " ", family, " ", what]),
+            join([words(row["caption"], limit=_LIMIT), " ", family, " ", what]),
             picture,
             count(row["num_caption_images"]),
             count(row["num_images"]),

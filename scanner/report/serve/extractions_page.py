@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scanner.report.markup import Html, element, foreign, join
+from scanner.report.markup import Html, element, join
 from scanner.report.numbers import count, counted, percent
 from scanner.report.serve.layout import (
     Page,
@@ -20,6 +20,7 @@ from scanner.report.serve.layout import (
     pager,
     url,
     values,
+    words,
 )
 from scanner.report.serve.params import Params
 from scanner.report.serve.reader import View
@@ -108,7 +109,7 @@ def _card(row: Mapping[str, Any], generated: Sequence[Mapping[str, Any]], site: 
         told.append(f"caption on {counted(row['num_caption_images'], 'image')}; {row['lanes']}")
     header = element(
         "header",
-        element("h2", foreign(row["prompt"], limit=300)),
+        element("h2", words(row["prompt"], limit=300)),
         element("ul", join(element("li", fact) for fact in told), class_="facts"),
     )
     pictures = []
@@ -119,7 +120,7 @@ def _card(row: Mapping[str, Any], generated: Sequence[Mapping[str, Any]], site: 
     strip = element("ul", join(element("li", picture) for picture in pictures), class_="strip big")
     beside = None
     if row["image_caption"] is not None:
-        beside = element("p", "The training image's caption: ", foreign(row["image_caption"], limit=300), class_="quote")
+        beside = element("p", "The training image's caption: ", words(row["image_caption"], limit=300), class_="quote")
     where = [f"prompt {row['prompt_id']} of model ", element("code", row["model_id"][:12])]
     if row["image_group_id"] is not None:
         where += ["; ", link("the image's group", "group", id=row["image_group_id"])]

@@ -26,6 +26,7 @@ from scanner.report.serve.layout import (
     tiles,
     url,
     values,
+    words,
 )
 from scanner.report.serve.params import Params, RequestError
 from scanner.report.serve.reader import View
@@ -99,7 +100,7 @@ def image(view: View, params: Params, site: Site) -> Page:
 
 
 def _caption(row: Mapping[str, Any]) -> Html:
-    return element("p", foreign(row["caption"], limit=4000), class_="quote")
+    return element("p", words(row["caption"], limit=4000), class_="quote")
 
 
 def _facts(row: Mapping[str, Any]) -> Html:

@@ -21,6 +21,8 @@ from scanner.report.tables import command
 MAX_OFFSET = 100_000
 """Rows that can be paged through; whoever wants to see more than that wants a query."""
 TEXT_LIMIT = 140
+MAX_CAPTION = 10_000
+"""Characters of a caption that queries of area serve give: a page of captions must not take the memory that they may."""
 
 _PAGES = (
     ("./", "Overview"),
@@ -221,7 +223,7 @@ def tile(site: Site, row: Mapping[str, object], note: Html | str | None = None, 
     caption = row.get("caption")
     text = caption if isinstance(caption, str) else None
     picture = frame(site, row, alt=plain(text or str(row["key"]), limit=TEXT_LIMIT), side=168)
-    said = element("span", foreign(text, limit=TEXT_LIMIT), class_="said-by")
+    said = element("span", words(text, limit=TEXT_LIMIT), class_="said-by")
     figure = element("figure", picture, element("figcaption", note, said), class_="kept" if is_kept else None)
     return element("li", figure)
 
@@ -267,3 +269,11 @@ def threshold_of(view: View) -> float | None:
     searched = view.manifests.get("neighbors")
     value = searched.metadata.get("threshold") if searched is not None else None
     return float(value) if value is not None else None
+
+
+def words(text: str | None, *, limit: int) -> Html:
+    """A caption as ``foreign`` shows it; of one that the queries cut, it is not known how long it is."""
+    if text is None or len(text) < MAX_CAPTION:
+        return foreign(text, limit=limit)
+    more = element("span", f"… ({count(MAX_CAPTION)} characters or more)", class_="cut")
+    return join([foreign(text[:limit], limit=limit), more])

@@ -19,6 +19,7 @@ from scanner.report.serve.layout import (
     nothing,
     pager,
     values,
+    words,
 )
 from scanner.report.serve.params import Params
 from scanner.report.serve.reader import View
@@ -85,7 +86,7 @@ def _cells(row: Mapping[str, Any], site: Site) -> tuple[Html | str, ...]:
     kind = row["kind"] + (f", {percent(row['confidence'])} sure" if row["confidence"] is not None else "")
     picture = frame(site, {**row, "image_id": row["left_id"]}, alt=f"Image {row['left_id']}", side=72)
     return (
-        foreign(row["caption"], limit=TEXT_LIMIT),
+        words(row["caption"], limit=TEXT_LIMIT),
         element("figure", picture),
         kind,
         near,

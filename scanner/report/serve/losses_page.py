@@ -18,6 +18,7 @@ from scanner.report.serve.layout import (
     tile,
     tiles,
     values,
+    words,
 )
 from scanner.report.serve.params import Params
 from scanner.report.serve.reader import View
@@ -82,7 +83,7 @@ def unusable(view: View, params: Params, site: Site) -> Page:
             foreign(row["error_message"], limit=2 * TEXT_LIMIT),
             "" if row["num_bytes"] is None else count(row["num_bytes"]),
             foreign(redacted(f"{row['dataset']}/{row['shard']}"), limit=TEXT_LIMIT),
-            foreign(row["caption"], limit=TEXT_LIMIT),
+            words(row["caption"], limit=TEXT_LIMIT),
         )
         for row in rows
     ]

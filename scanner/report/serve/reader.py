@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ T = TypeVar("T")
 MEMORY = "1GB"
 """What all queries together may take."""
 THREADS = 2
+MAX_KEPT = 64
+"""Answers that are kept, of those that took ``KEPT_S`` or longer; a page of rows is at most about a megabyte."""
+KEPT_S = 0.2
 TIMEOUT_S = 30.0
 """Seconds of all queries of one page."""
 RECHECK_S = 1.0
@@ -37,10 +41,33 @@ _MAKERS = {
 }
 
 
+class _Answers:
+    """Answers that took long, by query and parameters. Right as long as the parts are the same, so a database has its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[object, list[dict[str, Any]]] = OrderedDict()
+
+    def get(self, key: object) -> list[dict[str, Any]] | None:
+        with self._lock:
+            rows = self._kept.get(key)
+            if rows is None:
+                return None
+            self._kept.move_to_end(key)
+            return [dict(row) for row in rows]
+
+    def put(self, key: object, rows: list[dict[str, Any]]) -> None:
+        with self._lock:
+            self._kept[key] = [dict(row) for row in rows]
+            while len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Snapshot:
     connection: duckdb.DuckDBPyConnection
     manifests: Mapping[str, Manifest]
+    answers: _Answers
 
 
 class View:
@@ -51,11 +78,10 @@ class View:
         manifests: the committed tables.
     """
 
-    def __init__(
-        self, store: Store, manifests: Mapping[str, Manifest], cursor: duckdb.DuckDBPyConnection, *, timeout_s: float
-    ) -> None:
+    def __init__(self, store: Store, snapshot: _Snapshot, cursor: duckdb.DuckDBPyConnection, *, timeout_s: float) -> None:
         self.store = store
-        self.manifests = manifests
+        self.manifests = snapshot.manifests
+        self._answers = snapshot.answers
         self._cursor = cursor
         self._timeout_s = timeout_s
         self._left_s = timeout_s
@@ -77,12 +103,18 @@ class View:
         if missing:
             step = _MAKERS.get(missing[0], "The scan has not come to its end: the same `scanner scan` goes on with it.")
             raise RequestError(404, f"This run has no table {missing[0]} yet.", next_step=step)
+        key = (name, tuple(sorted(given.items())))
+        if (kept := self._answers.get(key)) is not None:
+            return kept
         is_done, start = threading.Event(), time.monotonic()
         threading.Thread(target=self._watch, args=(is_done, self._left_s), daemon=True).start()
         try:
             cursor = run_query(self._cursor, query, given)
             names = [column[0] for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            if time.monotonic() - start >= KEPT_S:
+                self._answers.put(key, rows)
+            return rows
         except Exception as error:
             if self._is_stopped:
                 raise RequestError(
@@ -163,7 +195,7 @@ class Reader:
             snapshot = self._current()
             cursor = snapshot.connection.cursor()
         with cursor:
-            yield View(self.store, snapshot.manifests, cursor, timeout_s=self._timeout_s)
+            yield View(self.store, snapshot, cursor, timeout_s=self._timeout_s)
 
     def _current(self) -> _Snapshot:
         """The database over the tables as they are; called with the lock held."""
@@ -173,7 +205,7 @@ class Reader:
             if self._snapshot is None or manifests != self._snapshot.manifests:
                 # Requests under way hold cursors of the old database, which goes with the last of them.
                 connection = connect(self.store, memory=self._memory, threads=THREADS)
-                self._snapshot = _Snapshot(connection=connection, manifests=manifests)
+                self._snapshot = _Snapshot(connection=connection, manifests=manifests, answers=_Answers())
             self._looked_at = now
         return self._snapshot
 

@@ -159,3 +159,12 @@ def test_many_at_a_time_get_each_their_own(client, ids):
 
     with ThreadPoolExecutor(20) as threads:
         assert all(threads.map(ask, range(60)))
+
+
+def test_long_captions_are_clipped_and_those_that_sql_cut_say_so(client, ids):
+    page = client.get("images", q="alone").page
+    assert "… (7,007 characters)" in page.text
+    assert "… (10,000 characters or more)" in page.text
+    page = client.get("image", id=ids["s2.png"]).page
+    assert "… (10,000 characters or more)" in page.text
+    assert page.text.count("and so on") == 399, "4,000 characters of it"

@@ -80,9 +80,31 @@ def test_what_takes_too_long_is_stopped_and_the_database_goes_on(run, monkeypatc
 def test_time_is_that_of_all_queries_of_a_view(run, monkeypatch):
     slow = query("select count(*) from range(20000000) a where hash(a.range) % 7 = 3")
     real = module.find_query
-    monkeypatch.setattr(module, "find_query", lambda name: slow if name == "slow" else real(name))
+    monkeypatch.setattr(module, "find_query", lambda name: slow if name.startswith("slow") else real(name))
     with pytest.raises(RequestError, match="was stopped"):
-        Reader(run[0], timeout_s=0.3).answer(lambda view: [view.rows("slow") for _ in range(1000)])
+        Reader(run[0], timeout_s=0.3).answer(lambda view: [view.rows(f"slow{k}") for k in range(1000)])
+
+
+def test_what_took_long_is_asked_once_for_the_same_parts(own, tmp_path, monkeypatch):
+    store, config = own
+    asked = []
+    real = module.run_query
+    monkeypatch.setattr(module, "run_query", lambda cursor, query, given: asked.append(query.name) or real(cursor, query, given))
+    monkeypatch.setattr(module, "KEPT_S", 0.0)
+    monkeypatch.setattr(module, "MAX_KEPT", 2)
+    reader = Reader(store, recheck_s=0.0)
+
+    def count() -> int:
+        (row,) = reader.answer(lambda view: view.rows("report/overview"))
+        return row.pop("num_images")
+
+    assert (count(), count(), asked) == (9, 9, ["report/overview"]), "and nobody can change what is kept"
+    (tmp_path / "set" / "new.png").write_bytes(picture(77))
+    scan(store, config, Progress(quiet=True))
+    assert (count(), len(asked)) == (10, 2)
+    for limit in (1, 2):
+        reader.answer(lambda view, limit=limit: view.rows("serve/outliers_page", limit=limit))
+    assert (count(), len(asked)) == (10, 5), "two are kept"
 
 
 def test_memory_is_one_for_all(run, monkeypatch):
