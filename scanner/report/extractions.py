@@ -19,7 +19,10 @@ from scanner.report.tables import columns, rest, table
 
 NUM_SHOWN = 60
 """Verdicts with pictures: of each the training image and up to five generations, about 8 kB each and never above 60 kB."""
-FRAME = 96
+FRAME = 74
+"""Pixels of a frame on the page."""
+_PIXELS = 192
+"""Of the longer side of a picture, more than its frame: a reader may enlarge the page."""
 _BLURRED = 6
 """Pixels that are left of a side where pictures are redacted."""
 _MEANS = {
@@ -138,12 +141,13 @@ def _figures(content: Extractions) -> Html:
         "Model", "#Prompts tried", "#Images given back", "#Extracted", "#Retrieved", "#Template", "#Suspected", "Spent"
     )  # fmt: skip
     totals = element("div", table(heads, rows, caption="What came out of each model"), class_="panel")
-    charts = [
-        _by_count(model.model_id, [row for row in content.by_count if row["model_id"] == model.model_id])
-        for model in content.totals
-    ]
-    shown = [chart for chart in charts if chart is not None]
-    return join([totals, *map(_controls, content.controls), element("div", *shown, class_="pair") if shown else None])
+    controls = {row["model_id"]: row for row in content.controls}
+    panels: list[Html] = []
+    for model in content.totals:
+        rows_of = [row for row in content.by_count if row["model_id"] == model.model_id]
+        panels += [_by_count(model.model_id, rows_of)] if rows_of else []
+        panels += [_controls(controls[model.model_id])] if model.model_id in controls else []
+    return join([totals, element("div", *panels, class_="pair") if panels else None])
 
 
 def _controls(row: dict[str, Any]) -> Html:
@@ -156,7 +160,8 @@ def _controls(row: dict[str, Any]) -> Html:
     )
     flagged = element("code", "scanner query RUN extraction/controls_flagged")
     model = element("code", row["model_id"][:12])
-    return element("p", "How far to trust it: model ", model, says, flagged, "; some are leaks of another caption's image.")
+    text = element("p", "Model ", model, says, flagged, "; some are leaks of another caption's image.")
+    return element("div", element("h3", "How far to trust it"), text, class_="panel")
 
 
 def _cost(row: dict[str, Any]) -> str:
@@ -165,9 +170,7 @@ def _cost(row: dict[str, Any]) -> str:
     return spent + (f", {row['times_cheaper']:,.0f} times fewer than 500 images of every prompt" if row["times_cheaper"] else "")
 
 
-def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html | None:
-    if not rows:
-        return None
+def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html:
     bars = [
         Bar(
             label=count(row["least_images"]), value=row["extracted_share"],
@@ -183,7 +186,7 @@ def _by_count(model_id: str, rows: Sequence[dict[str, Any]]) -> Html | None:
         x_label=f"images of the group, from; model {model_id[:12]}",
         y_label="share of prompts extracted",
     )
-    return element("div", chart, class_="panel")
+    return element("div", element("h3", "Does repetition matter?"), chart, class_="panel")
 
 
 def _gallery(content: Extractions) -> Html:
@@ -191,7 +194,7 @@ def _gallery(content: Extractions) -> Html:
         return element("p", "No prompt got a verdict.", class_="rest")
     limit = content.num_found
     note = rest(len(content.found), content.num_found, "prompts with a verdict", f"extraction/verdicts --param limit={limit}")
-    return join([note, element("div", join(_card(found) for found in content.found), class_="groups")])
+    return join([note, element("div", join(_card(found) for found in content.found), class_="groups evidence")])
 
 
 def _card(found: Found) -> Html:
@@ -238,7 +241,9 @@ def _figure(uri: str, label: str, caption: str | None) -> Html:
     else:
         alt = f"{label}: {plain(caption, limit=140)}" if caption else label
         frame = element("div", element("img", src=uri, width=FRAME, alt=alt), class_="frame")
-    return element("figure", frame, element("figcaption", label), class_="kept" if label == "training image" else None)
+    return element(
+        "figure", frame, element("figcaption", label.removesuffix(" image")), class_="kept" if label == "training image" else None
+    )
 
 
 def _kept(store: Store, path: str) -> bytes | None:
@@ -262,7 +267,7 @@ def _jpeg(data: bytes | None, *, is_redacted: bool) -> str:
         return ""
     if is_redacted:
         image = image.resize((_BLURRED, _BLURRED), Image.Resampling.BOX)
-    scale = 2 * FRAME / max(image.size)
+    scale = _PIXELS / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     smooth = is_redacted or scale < 1
     image = image.resize(size, Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)

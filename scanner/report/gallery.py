@@ -153,7 +153,7 @@ def why_sentence(group: Group) -> str:
         under = f"{count(same)} of them under the same caption"
         if group.caption_agreement is not None:
             under += f" ({percent(group.caption_agreement)} of those that have one)"
-    chance = f"The assumed curve gives {counted(same, 'repetition')} a chance of {probability(group.risk_score)} to come out"
+    chance = f"The assumed curve gives {counted(same, 'repetition')} a {probability(group.risk_score)} chance to come out"
     return f"{times}{hosts}, {under}. {chance}."
 
 

@@ -62,7 +62,7 @@ nav a { display: block; padding: 10px 0 9px; color: var(--muted); text-decoratio
 nav a:hover { color: var(--ink); text-decoration: underline; }
 nav a[aria-current] { color: var(--ink); border-color: var(--accent); }
 nav a:focus-visible { outline-offset: -2px; }
-@media (min-width: 1240px) {
+@media (min-width: 1340px) {
   .masthead, .layout, footer { max-width: 1400px; }
   .layout { display: grid; grid-template-columns: 178px minmax(0, 1140px); gap: 36px; margin-top: 30px; }
   html { scroll-padding-top: 1.2rem; }
@@ -112,6 +112,7 @@ _FIGURES = """
 .panel { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px; }
 .panel + .panel, .pair + .panel, .panel + .pair, .panel + p, section > p + .pair, .rest + .panel { margin-top: 20px; }
 .pair > .panel { margin-top: 0; }
+.panel > h3 + p { margin-top: 10px; }
 .cause { color: var(--muted); font-size: 13px; }
 .chart { width: 100%; height: auto; display: block; margin: 10px 0 4px; }
 .chart text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: var(--muted); text-anchor: middle; }
@@ -165,6 +166,10 @@ _GALLERIES = """
 #filter-none { margin: 6px 0 0; }
 .groups { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px; margin-top: 16px; }
 .group { background: var(--surface); border: 1px solid var(--line); border-radius: 10px; padding: 16px 20px 14px; min-width: 0; }
+.evidence { grid-template-columns: repeat(auto-fill, minmax(min(520px, 100%), 1fr)); }
+.evidence figure, .evidence .frame { width: 74px; }
+.evidence .frame { height: 74px; }
+.evidence .strip { gap: 10px 8px; }
 .group:target { border-color: var(--accent); box-shadow: 0 0 0 1px var(--accent); }
 .group > header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; margin-bottom: 4px; }
 .group > header + .strip { margin-top: 12px; }
@@ -174,7 +179,7 @@ _GALLERIES = """
 .facts b { color: var(--ink); }
 .risk { font-size: 13.5px; white-space: nowrap; margin-left: auto; }
 .risk b { font-weight: 620; }
-.reason { font-size: 13.5px; color: var(--muted); margin: 0 0 12px; max-width: 120ch; }
+.reason { font-size: 13.5px; color: var(--muted); margin: 0 0 12px; max-width: none; }
 .reason b { color: var(--ink); font-weight: 600; }
 .columns { display: grid; grid-template-columns: minmax(0, 3.1fr) minmax(0, 1fr); gap: 22px; }
 @media (max-width: 820px) { .columns { grid-template-columns: minmax(0, 1fr); gap: 14px; } }

@@ -26,7 +26,7 @@ def why(files: int = 3, **changes) -> str:
 def test_every_number_of_it_is_there():
     assert why() == (
         "one picture, 3 times on 2 hosts, every time under the same caption. "
-        "The assumed curve gives 3 repetitions a chance of 3.0% to come out."
+        "The assumed curve gives 3 repetitions a 3.0% chance to come out."
     )
 
 
