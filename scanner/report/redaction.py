@@ -15,6 +15,7 @@ from scanner.report.content import Content
 from scanner.report.extractions import Extractions
 from scanner.report.groups import Group
 from scanner.report.leaks import Leaks
+from scanner.report.thumbnails import REDACTED
 
 HIDDEN = "hidden"
 _OPEN = frozenset({"versions", "embeddings", "report_written_by", "config_fingerprint"})
@@ -64,11 +65,13 @@ def hide_leaks(leaks: Leaks) -> Leaks:
     pairs = tuple(
         replace(
             pair, right_key=HIDDEN, left_key=HIDDEN, left_shard=HIDDEN, left_caption=_optional(pair.left_caption),
-            right_caption=None,
+            right_caption=HIDDEN,
         )
         for pair in leaks.pairs
     )  # fmt: skip
-    return replace(leaks, pairs=pairs, right={})
+    # Of what is known by its hash alone there is no picture to hide.
+    right = {(pair.right_dataset, pair.right_id): REDACTED for pair in leaks.pairs if pair.hash_distance is None}
+    return replace(leaks, pairs=pairs, right=right)
 
 
 def hide_settings(parts: Mapping[str, object]) -> dict[str, object]:

@@ -20,13 +20,12 @@ from scanner.report.numbers import count, counted
 from scanner.report.page import PageFacts, render
 from scanner.report.redaction import hide_content, hide_extractions, hide_leaks, hide_settings
 from scanner.report.sections import broken_warning
-from scanner.report.thumbnails import LEFT_OUT, MAX_PICTURES, Thumbnail, find_images, make_thumbnails
+from scanner.report.thumbnails import LEFT_OUT, MAX_PICTURES, REDACTED, Thumbnail, find_images, make_thumbnails
 from scanner.sources.base import Source
 
 REPORT_FILE = "report.html"
 REDACTED_FILE = "report-redacted.html"
 """Beside the whole one, so that neither is taken for the other."""
-REDACTED = Thumbnail(reason="redacted")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -46,6 +46,10 @@ class Thumbnail:
     reason: str = ""
 
 
+REDACTED = Thumbnail(reason="redacted")
+"""Stands in place of every picture of a page that is to be shared."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownImage:
     """A row of ``report/shown_images``: an image's file as the scan saw it, and its caption."""

@@ -132,3 +132,13 @@ def test_the_overview_names_each_set_that_leaks(leaking):
     assert "2 of 40 test images of test<set> are in this set (5.0%)." in text
     assert "1 of 3 images to be taken down of gone is in this set (33.3%)." in text
     assert "Nothing of 1 other set was found here." in text
+
+
+def test_redacted_pairs_keep_kind_and_similarity_alone(leaking):
+    run, _ = leaking
+    page = page_of(run, is_redacted=True)
+    part = leaks_of(page)
+    assert part.count("no preview: <bdi>redacted</bdi>") == 2 * 2 + 1
+    assert "similarity 0.9125" in part
+    assert "<img" not in part
+    assert not any(word in part for word in ("t0.png", "a0.png", "elsewhere", "00ffee"))
