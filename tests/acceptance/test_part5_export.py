@@ -208,6 +208,7 @@ def test_classes_that_are_named_are_thinned_too(exported, scanner):
     again = Store(str(out / "thin-again"))
     left = Counter(row["class"] for row in again.read("group_evidence").to_pylist())
     print(f"{form}: groups left where one image of every group stayed: {dict(left)}")
+    assert not left
 
 
 def test_a_jpeg_opens(exported):
