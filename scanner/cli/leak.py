@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     help="What the other set is: one that must not be trained on (default for a run), or one that must go (for the others).",
 )
 @click.option("--name", default="", help="What the tables call the other set; made of its place if left out.")
-@click.option("--threshold", type=float, help="Cosine at or above which pairs are looked at; that of RUN_A if left out.")
+@click.option(
+    "--threshold", type=float, help="Cosine from which pairs are looked at; else the lowest that RUN_A counted groups at."
+)
 @click.option(
     "--search",
     type=click.Choice(["auto", "join", "cells"]),

@@ -13,7 +13,8 @@ class LeakConfig(Section):
     """How a set is compared with another one: an evaluation set, a take-down list of images or of hashes."""
 
     threshold: float | Literal["by_run"] = "by_run"
-    """Cosine in (0, 1] at or above which an image here and one there are looked at; ``by_run``: neighbors.threshold."""
+    """Cosine in (0, 1] at or above which an image here and one there are looked at; ``by_run``: the lowest of neighbors.threshold
+    and report_thresholds, as pixels have the last word, or neighbors.threshold where no pixels are compared."""
     max_partners: int = Field(default=16, ge=1)
     """Images of the other set that an image is looked at and listed with, at most, the likest first; every image that has one is
     listed, and is_truncated says if there were more."""

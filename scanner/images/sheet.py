@@ -37,7 +37,9 @@ def contact_sheet(strips: Sequence[tuple[str, Sequence[NDArray[np.uint8] | str]]
             if isinstance(picture, str):
                 ImageDraw.Draw(frame).multiline_text((4, 4), _wrapped(picture), fill=_INK, font=font, spacing=1)
             else:
-                shown = Image.fromarray(picture)
+                # Pixel by pixel: what is small is to be seen as it is.
+                scale = max(1, SIDE // max(picture.shape[:2]))
+                shown = Image.fromarray(picture.repeat(scale, axis=0).repeat(scale, axis=1))
                 frame.paste(shown, ((SIDE - shown.width) // 2, (SIDE - shown.height) // 2))
             sheet.paste(frame, (x, y + _LABEL))
             x += SIDE + _GAP

@@ -18,7 +18,7 @@ from scanner.core.config import RunConfig
 from scanner.core.errors import ConfigError
 from scanner.core.sql import connect, fetch_blocks, fetch_table, find_query
 from scanner.core.store import Store
-from scanner.images.sheet import contact_sheet
+from scanner.images.sheet import SIDE, contact_sheet
 from scanner.images.thumbnails import small_pictures, thumbnail_of
 from scanner.leak.stored import read_facts
 from scanner.sources.base import Source
@@ -45,6 +45,7 @@ li { border: 1px solid #8886; border-radius: 8px; padding: 10px; overflow-wrap: 
 .two > * { width: 128px; min-height: 64px; background: #8882; display: flex; align-items: center; justify-content: center; }
 p { margin: 6px 0 0; }
 .key { font-size: 12px; opacity: .75; }
+img { image-rendering: pixelated; }
 @media print { li { break-inside: avoid; } }
 """
 
@@ -197,10 +198,9 @@ def _page(rows: list[dict[str, Any]], pictures: Mapping[tuple[str, int], Picture
                 shown.append(f"<span>{_shown(picture)}</span>")
             else:
                 small = thumbnail_of(picture)
-                alt = f"{side}: {_shown(key)}"
-                shown.append(
-                    f'<span><img src="{small.data_uri}" width="{small.width}" height="{small.height}" alt="{alt}"></span>'
-                )
+                scale = max(1, SIDE // max(small.width, small.height))
+                size = f'width="{small.width * scale}" height="{small.height * scale}"'
+                shown.append(f'<span><img src="{small.data_uri}" {size} alt="{side}: {_shown(key)}"></span>')
         caption = f"<p>{_shown(row['caption'])}</p>" if row["caption"] else ""
         out.write(
             f'<li><div class="two">{"".join(shown)}</div><p><b>{_shown(_told(row))}</b></p>{caption}'

@@ -59,11 +59,9 @@ def run(store: Store, config: RunConfig, sources: Mapping[str, Source], against:
     start = time.perf_counter()
     here, there = StoredSet(store), StoredSet(against.store)
     warning = check_encoders(here, there)
-    settings, threshold = config.leak, config.neighbors.cosine
-    if settings.threshold != "by_run":
-        threshold = settings.threshold
-    both = _has_images(sources) and _has_images(against.sources)
-    looks_again = config.verify.enabled and both
+    settings = config.leak
+    looks_again = config.verify.enabled and _has_images(sources) and _has_images(against.sources)
+    threshold = _threshold(config, looks_again=looks_again)
     search = [config.neighbors.search, config.neighbors.recall, config.neighbors.collapse_sha256, config.neighbors.seed]
     how = [config.verify.model_dump(mode="json"), config.images.model_dump(mode="json")] if looks_again else "not looked at"
     key = key_of(here.fingerprints, there.fingerprints, threshold, settings.max_partners, search, how)
@@ -154,6 +152,14 @@ def _facts(
         recall_asked=config.neighbors.recall if recall is not None else 1.0,
         notes=notes,
     )
+
+
+def _threshold(config: RunConfig, *, looks_again: bool) -> float:
+    """Within a set pairs are chained to groups, and one wrong pair joins two. Here each stands alone and is looked at, so the search
+    may go further."""
+    if config.leak.threshold != "by_run":
+        return config.leak.threshold
+    return min(config.neighbors.cosine, *(config.neighbors.report_thresholds if looks_again else ()), 1.0)
 
 
 def _has_images(sources: Mapping[str, Source]) -> bool:

@@ -26,11 +26,11 @@ from scanner.lab.truth_rows import NO_PICTURE_KINDS
 NUM_IMAGES, SEED = 6_000, 550_021
 RUNS = Path(__file__).parents[2] / "runs"
 LEAST_RECALL = {
-    "exact": 1.0, "reencode": 0.99, "resize": 0.99, "brightness": 0.99, "border": 0.9, "watermark": 0.9, "crop": 0.85,
+    "exact": 1.0, "reencode": 0.99, "resize": 0.99, "brightness": 0.99, "border": 0.95, "watermark": 0.95, "crop": 0.93,
 }  # fmt: skip
 NUM_TAKEN_DOWN = 50
-SURVIVES = {"phash": {"reencode", "resize", "brightness"}, "pdq": {"reencode", "resize", "brightness"}}
-"""Alterations that each hash is to see through; it may see through more."""
+SURVIVES = {"phash": ("reencode", "resize", "brightness"), "pdq": ("reencode", "brightness")}
+"""Alterations that each hash is to see through, but for one entry. It may see through more: PDQ finds some resized ones."""
 
 
 def halves(planted, out: Path) -> dict[str, Path]:
@@ -181,14 +181,14 @@ def found_sources(store: Store, name: str, wanted: dict[str, TakenDown]) -> tupl
 
 
 def test_a_take_down_list_of_images_finds_its_sources(planted, taken_down, scanner, tmp_path):
-    """At the run's own threshold, and at a lower one: pixels decide, so it costs time and no precision."""
+    """At the threshold of groups, and at the lower one that comparisons take, as pixels have the last word."""
     out, _ = planted
     folder = tmp_path / "remove"
     folder.mkdir()
     wanted = {f"{i:03d}.jpg": one for i, one in enumerate(taken_down)}
     for name, one in wanted.items():
         (folder / name).write_bytes(one.data)
-    for threshold, least in (((), 0.86), (("--threshold", 0.9), 0.94)):
+    for threshold, least in ((("--threshold", 0.95), 0.86), ((), 0.94)):
         said = scanner(
             "leak", out / "train-run", "--images", folder, "--name", "remove", "--ids", tmp_path / "ids.parquet",
             "--sheet", RUNS / "leak-takedown.png", *threshold,

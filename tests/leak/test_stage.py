@@ -113,9 +113,15 @@ def test_each_pair_has_the_kind_of_what_was_done(runs):
     assert "are other pictures, by their pixels" in told
 
 
-def test_the_threshold_is_the_runs_unless_another_is_asked_for(runs):
+def test_the_threshold_is_the_lowest_of_the_run_unless_another_is_asked_for(runs):
     store, config, other = runs
-    result = compare(store, override(config, {"leak.threshold": 0.9999}), other)
+    swept = override(config, {"neighbors.report_thresholds": [0.2, 0.5]})
+    compare(store, swept, other)
+    assert comparisons(store)["other"]["threshold"] == pytest.approx(0.2)
+    blind = OtherRun(other=other.other, store=other.store, sources={})
+    compare(store, swept, blind)
+    assert comparisons(store)["other"]["threshold"] == pytest.approx(0.3), "nothing has the last word"
+    result = compare(store, override(swept, {"leak.threshold": 0.9999}), other)
     assert comparisons(store)["other"]["threshold"] == pytest.approx(0.9999)
     assert set(result.facts.by_kind) == {"exact"}
 
