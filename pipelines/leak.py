@@ -21,7 +21,7 @@ from scanner.leak.journal import FOLDER, place_of
 from scanner.leak.records import Other
 from scanner.leak.result import LeakResult
 from scanner.leak.stage import OtherRun
-from scanner.pipelines.scan import open_sources, reachable_sources, run_config
+from scanner.pipelines.scan import open_sources, other_sets, reachable_sources, run_config
 from scanner.pipelines.summary import versions
 from scanner.report import stage as report
 from scanner.sources.base import Source
@@ -166,7 +166,7 @@ def _leave(
     if wanted.sheet:
         shown.write_sheet(wanted.sheet, store, config, sources, result.name, against, num_pairs=wanted.sheet_pairs)
     if result.is_recomputed and store.get(report.REPORT_FILE) is not None:
-        report.run(store, config, sources, progress)
+        report.run(store, config, sources, progress, others=other_sets(store, progress))
 
 
 def _like(store: Store, config: RunConfig, source: SourceConfig) -> RunConfig:

@@ -155,8 +155,8 @@ def _facts(
 
 
 def _threshold(config: RunConfig, *, looks_again: bool) -> float:
-    """Within a set pairs are chained to groups, and one wrong pair joins two. Here each stands alone and is looked at, so the search
-    may go further."""
+    """Within a set pairs are chained to groups, and one wrong pair joins two. Here each stands alone and is looked at, so the
+    search may go further."""
     if config.leak.threshold != "by_run":
         return config.leak.threshold
     return min(config.neighbors.cosine, *(config.neighbors.report_thresholds if looks_again else ()), 1.0)

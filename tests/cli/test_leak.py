@@ -76,6 +76,9 @@ def test_two_runs(sets, call):
     code, said, _ = call("query", sets / "train", "leak/leaks_by_kind", "--format", "json")
     assert sum(row["num_right_found"] for row in json.loads(said)) == 3
     assert "known before" in call("leak", sets / "train", sets / "val")[1]
+    page = (sets / "train" / "report.html").read_text()
+    assert page.count('alt="Image there: ') == 3
+    assert "the other set is not at hand" not in page, "the report shows their images too"
 
 
 def test_a_folder_of_images_is_a_take_down_list(sets, call):
