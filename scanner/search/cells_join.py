@@ -19,6 +19,7 @@ from scanner.core.errors import ConfigError
 from scanner.core.memory import trim
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
+from scanner.search.buffers import ThreadBuffers
 from scanner.search.cells import Scores, choose_num_cells, find_guests, find_homes, fit_centres, sample_rows
 from scanner.search.pilot import Pilot, Piloting
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
@@ -83,7 +84,7 @@ class CellsJoin:
         precision, threads, seed, width, is_exact: see :class:`scanner.search.join.ThresholdJoin`.
         is_active: (n,) bool, rows that are compared with all others: two that are not are not compared. None: all rows. For sets
             that grow.
-        num_cells: None: about sqrt(1.25 n).
+        num_cells: None: about sqrt(3.25 n).
         reach: None leaves it to the pilot.
 
     Raises:
@@ -213,9 +214,11 @@ class CellsJoin:
         n, d = self.x.shape
         found = self._bounds_matrix(rotation.width, is_held=is_held)
         step = max(1, tiles.BLOCK_BYTES // (4 * d))
+        buffers = ThreadBuffers()
 
         def work(start: int) -> None:
-            found[start : start + step] = self._bounds.of(unit_rows(self.x[start : start + step]), rotation)
+            rows = self.x[start : start + step]
+            found[start : start + step] = self._bounds.of(unit_rows(rows, buffers["rows"].array(*rows.shape)), rotation)
             self._release()
 
         for _ in in_order(range(0, n, step), work, self.threads or 1):
@@ -292,8 +295,8 @@ class CellsJoin:
             tile = self._bounds.pairs(
                 rows,
                 rows_at(bounds, places) if len(guest) else bounds[places[0] : places[0] + len(places)],
-                lambda at: self._rows.take(at + strip.row),
-                lambda at, places=places: self._rows.take(places[at]),  # type: ignore[misc]
+                lambda at, buffer: self._rows.take(at + strip.row, buffer),
+                lambda at, buffer, places=places: self._rows.take(places[at], buffer),  # type: ignore[misc]
                 offset=first - strip.row,
             )
             num_candidates += tile.num_candidates

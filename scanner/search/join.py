@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from scanner.search import tiles
 from scanner.search.bounds import Rotation, fit_rotation
+from scanner.search.buffers import ThreadBuffers
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
 from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined, rows_at
 
@@ -161,8 +162,8 @@ class ThresholdJoin:
             tile = self._bounds.pairs(
                 rows,
                 right.bounds[first : min(first + tiles.TILE_COLUMNS, stop)],
-                lambda at: left.rows.take(at + row),
-                lambda at, first=first: right.rows.take(at + first),  # type: ignore[misc]
+                lambda at, buffer: left.rows.take(at + row, buffer),
+                lambda at, buffer, first=first: right.rows.take(at + first, buffer),  # type: ignore[misc]
                 offset=first - row if self.y is None else None,
             )
             num_candidates += tile.num_candidates
@@ -206,9 +207,11 @@ def _lay_out(
         pivots = bounds.of(unit_rows(x[chosen]), rotation)[:, :-1].T.float()
     found = torch.empty((n, rotation.width), dtype=bounds.dtype)
     nearest = np.zeros(n, np.int64)
+    buffers = ThreadBuffers()
 
     def prepare(start: int) -> None:
-        block = bounds.of(unit_rows(x[start : start + step]), rotation)
+        rows = x[start : start + step]
+        block = bounds.of(unit_rows(rows, buffers["rows"].array(*rows.shape)), rotation)
         found[start : start + step] = block
         if pivots.shape[1]:
             nearest[start : start + step] = torch.mm(block[:, :-1].float(), pivots).argmax(dim=1).numpy()

@@ -172,8 +172,8 @@ class Piloting:
             tile = self.limits.pairs(
                 rows_at(self.bounds, block),
                 columns,
-                lambda at, block=block: self.rows.take(block[at]),  # type: ignore[misc]
-                lambda at: self.rows.take(others[at]),
+                lambda at, buffer, block=block: self.rows.take(block[at], buffer),  # type: ignore[misc]
+                lambda at, buffer: self.rows.take(others[at], buffer),
             )
             row, other = block[tile.row], others[tile.column]
             row, other = row[row != other], other[row != other]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import StoreError
+from scanner.search.buffers import Buffer
 from scanner.search.threshold import FloatRows, unit_rows, widened
 
 RELEASE_BYTES = 1 << 27
@@ -65,9 +66,9 @@ class ScratchRows:
                 written = os.pwrite(self._descriptor, part, offset)
                 part, offset = part[written:], offset + written
 
-    def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 (m, dim): rows at these places; of norm 1, or as they are where the recheck is exact."""
-        rows = self._convert(self._rows[places])
+    def take(self, places: NDArray[np.int64], buffer: Buffer) -> NDArray[np.float32]:
+        """float32 (m, dim), in a buffer: rows at these places; of norm 1, or as they are where the recheck is exact."""
+        rows = self._convert(self._rows[places], buffer.array(len(places), self.shape[1]))
         self._num_read += len(places) * max(self._row_bytes, mmap.PAGESIZE)
         if self._num_read > RELEASE_BYTES:
             self._num_read = 0

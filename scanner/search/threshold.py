@@ -62,13 +62,13 @@ def load_faiss() -> ModuleType:
     return faiss
 
 
-def unit_rows(x: FloatRows) -> NDArray[np.float32]:
-    """A float32 copy of ``x`` (n, d) with rows of norm 1.
+def unit_rows(x: FloatRows, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """A float32 copy of ``x`` (n, d) with rows of norm 1, in ``out`` (n, d) if that is given.
 
     Half-precision storage moves a norm by up to 5e-4, more than the gap between two thresholds that matter, so rows are
     scaled after they are widened. A row that is zero or not finite has no direction: it becomes zero and matches nothing.
     """
-    rows = widened(x)
+    rows = widened(x, out)
     with np.errstate(over="ignore", invalid="ignore"):
         norms = np.sqrt(np.vecdot(rows, rows))
     usable = np.isfinite(norms) & (norms > 0)
@@ -80,15 +80,18 @@ def unit_rows(x: FloatRows) -> NDArray[np.float32]:
     return rows
 
 
-def widened(x: FloatRows) -> NDArray[np.float32]:
-    """A float32 copy."""
-    if x.dtype != np.float16:
-        return np.array(x, dtype=np.float32, order="C")
-    import torch
+def widened(x: FloatRows, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """A float32 copy, in ``out`` (n, d) if that is given."""
+    if out is None:
+        out = np.empty(x.shape, np.float32)
+    if x.dtype == np.float16:
+        import torch
 
-    # torch takes a seventh of numpy's time for it. It would warn of an array that it may not write.
-    rows: NDArray[np.float32] = torch.from_numpy(np.array(x, order="C")).float().numpy()
-    return rows
+        # torch takes a seventh of numpy's time for it. It would warn of an array that it may not write.
+        torch.from_numpy(out).copy_(torch.from_numpy(x if x.flags.writeable and x.flags.c_contiguous else np.array(x, order="C")))
+    else:
+        out[...] = x
+    return out
 
 
 def has_direction(x: FloatRows, *, block_rows: int = 65_536) -> NDArray[np.bool_]:

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import local
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from scanner.core.errors import ConfigError
 from scanner.core.hardware import cpu_computes_bf16
 from scanner.search.bounds import ROUNDING, Rotation
+from scanner.search.buffers import Buffer, ThreadBuffers
 from scanner.search.exact import cosines
 from scanner.search.threshold import FloatRows, PairBlock, unit_rows, widened
 
@@ -38,6 +38,8 @@ SPLIT_ENTRIES = 32_768
 """Entries that are no candidates, from which on the rows of a tile are told apart by group: a third of a millisecond's work."""
 ALIKE_ROWS = 8
 """Rows of one group in a tile that are computed on their own. Fewer are put together: a product of its own costs 50 us."""
+DIAGONAL_ROWS = 128
+"""Rows computed together of a tile on the diagonal, of whose square the half below is not wanted."""
 FEW = 4
 """Where one row in so many may have a pair, only those are looked at."""
 CHECK_ROWS = 512
@@ -57,8 +59,8 @@ R = TypeVar("R")
 class RowReader(Protocol):
     """Rows in search order, wherever they lie."""
 
-    def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 (m, d): rows at these places, in their order; of norm 1, or as they are where the recheck is exact."""
+    def take(self, places: NDArray[np.int64], buffer: Buffer) -> NDArray[np.float32]:
+        """float32 (m, d), in the buffer: rows at these places, in their order; of norm 1, or as they are for an exact recheck."""
         ...
 
 
@@ -75,18 +77,20 @@ class HeldRows:
     @classmethod
     def of(cls, x: FloatRows, order: NDArray[np.int64], *, is_exact: bool, threads: int) -> HeldRows:
         """A copy of x (n, d) in an order (n,)."""
-        held, convert = np.empty(x.shape, np.float32), widened if is_exact else unit_rows
+        held: NDArray[np.float32] = np.empty(x.shape, np.float32)
+        convert = widened if is_exact else unit_rows
         step = max(1, BLOCK_BYTES // (4 * x.shape[1]))
 
         def widen(start: int) -> None:
-            held[start : start + step] = convert(x[order[start : start + step]])
+            convert(x[order[start : start + step]], held[start : start + step])
 
         for _ in in_order(range(0, len(x), step), widen, threads):
             pass
         return cls(held)
 
-    def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._x[places]
+    def take(self, places: NDArray[np.int64], buffer: Buffer) -> NDArray[np.float32]:
+        # Places are within the set; numpy writes to where it should only if it need not check.
+        return np.take(self._x, places, axis=0, out=buffer.array(len(places), self._x.shape[1]), mode="clip")
 
 
 class GivenRows:
@@ -100,11 +104,11 @@ class GivenRows:
     def __init__(self, x: FloatRows, order: NDArray[np.int64], *, is_exact: bool) -> None:
         self._x, self._order, self._convert = x, order, widened if is_exact else unit_rows
 
-    def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._convert(self._x[self._order[places]])
+    def take(self, places: NDArray[np.int64], buffer: Buffer) -> NDArray[np.float32]:
+        return self._convert(self._x[self._order[places]], buffer.array(len(places), self._x.shape[1]))
 
 
-Take: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+Take: TypeAlias = Callable[[NDArray[np.int64], Buffer], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -143,7 +147,7 @@ class Bounds:
         self.radius = threshold
         self._full = _exact if is_exact else _in_fp32
         self._cut = sortable(rounded_down(float(threshold) - self.rounding, self.dtype), self.dtype)
-        self._state = local()
+        self._buffers = ThreadBuffers()
 
     def of(self, rows: NDArray[np.float32], rotation: Rotation) -> torch.Tensor:
         """Bounds (m, width) of unit rows (m, d)."""
@@ -168,16 +172,18 @@ class Bounds:
         if not num_candidates:
             return TilePairs.none()
         some_columns = np.flatnonzero(mask.any(axis=0))
-        right, rank = take_columns(some_columns), _ranks(some_columns, len(columns))
+        right, rank = take_columns(some_columns, self._buffers["right"]), _ranks(some_columns, len(columns))
         found = []
-        for rows_alike in _rows_alike(mask, len(some_columns), num_candidates):
+        for rows_alike in _rows_alike(
+            mask, len(some_columns), num_candidates, most_rows=DIAGONAL_ROWS if shift is not None else len(mask)
+        ):
             part = mask[rows_alike] if len(rows_alike) < len(mask) else mask
             part_columns = np.flatnonzero(part.any(axis=0)) if len(rows_alike) < len(mask) else some_columns
-            left = take_rows(seen[rows_alike])
+            left = take_rows(seen[rows_alike], self._buffers["left"])
             if len(rows_alike) * len(part_columns) <= DENSE * int(np.count_nonzero(part)):
                 # One product of all rows concerned. What no bound let through is below the threshold here too, but for the mask.
                 among = right if len(part_columns) == len(right) else right[rank[part_columns]]
-                product = self._full(left, among, False)
+                product = self._full(left, among, self._buffers["full"])
                 i, j = np.divmod(np.flatnonzero(product.reshape(-1) >= self.radius), len(part_columns))
                 similarity = product[i, j]
                 row, column = seen[rows_alike][i], part_columns[j]
@@ -189,7 +195,7 @@ class Bounds:
                 similarity = np.empty(len(i), np.float32)
                 for start in range(0, len(i), CHECK_ROWS):
                     block = slice(start, start + CHECK_ROWS)
-                    similarity[block] = self._full(left[i[block]], right[rank[column[block]]], True)
+                    similarity[block] = self._full(left[i[block]], right[rank[column[block]]], None)
                 near = similarity >= self.radius
                 row, column, similarity = seen[rows_alike][i[near]], column[near], similarity[near]
             found.append((row, column, similarity))
@@ -206,13 +212,11 @@ class Bounds:
         products = self.products(rows, columns)
         shown: NDArray[np.float32] | NDArray[np.int16] = products.numpy()[: len(rows), : len(columns)]
         seen = np.flatnonzero(products.amax(dim=1).numpy()[: len(rows)] >= self._cut)
-        if not len(seen):
-            return seen, self._mask[:0].reshape(0, len(columns))
         if len(seen) * FEW < len(rows):
             shown = shown[seen]
         else:
             seen = np.arange(len(rows))
-        mask = self._mask[: shown.size].reshape(shown.shape)
+        mask: NDArray[np.bool_] = self._buffers["mask"].array(*shown.shape, dtype=np.bool_)
         np.greater_equal(shown, self._cut, out=mask)
         if shift is not None:
             assert shift + len(columns) < 2**15
@@ -225,11 +229,9 @@ class Bounds:
         import torch
 
         rows, columns = self._padded(rows, PADDED_ROWS), self._padded(columns, PADDED_COLUMNS)
-        size = len(rows) * len(columns)
-        if not hasattr(self._state, "products") or len(self._state.products) < size:
-            self._state.products = torch.empty(max(size, TILE_ROWS * TILE_COLUMNS), dtype=self.dtype)
-            self._state.mask = np.empty(len(self._state.products), bool)
-        products: torch.Tensor = self._state.products[:size].view(len(rows), len(columns))
+        bits = np.int16 if self.dtype == torch.bfloat16 else np.float32
+        held = self._buffers["products"].array(len(rows), len(columns), dtype=bits)
+        products = torch.from_numpy(held).view(self.dtype)
         torch.mm(rows, columns.T, out=products)
         return products.view(torch.int16) if self.dtype == torch.bfloat16 else products
 
@@ -243,11 +245,6 @@ class Bounds:
         padded = torch.zeros((size, block.shape[1]), dtype=block.dtype)
         padded[: len(block)] = block
         return padded
-
-    @property
-    def _mask(self) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = self._state.mask
-        return mask
 
 
 def rows_at(bounds: torch.Tensor, places: NDArray[np.int64]) -> torch.Tensor:
@@ -292,7 +289,7 @@ def sortable(value: float, dtype: torch.dtype) -> np.float32 | np.int16:
     return np.float32(value) if dtype == torch.float32 else np.int16(torch.tensor(value, dtype=dtype).view(torch.int16))
 
 
-def _rows_alike(mask: NDArray[np.bool_], num_columns: int, num_candidates: int) -> list[NDArray[np.int64]]:
+def _rows_alike(mask: NDArray[np.bool_], num_columns: int, num_candidates: int, *, most_rows: int) -> list[NDArray[np.int64]]:
     """Rows of a tile that have a candidate, in sets to be computed together.
 
     In a group every member is a candidate of every other, so that its rows have the same last candidate. Groups computed one by
@@ -301,6 +298,7 @@ def _rows_alike(mask: NDArray[np.bool_], num_columns: int, num_candidates: int) 
     Args:
         mask: (m, n), candidates.
         num_columns: that have one.
+        most_rows: of a set. On the diagonal later rows have fewer candidates, so that sets of few cost less than a square.
     """
     some = np.flatnonzero(mask.any(axis=1))
     if len(some) * num_columns - num_candidates <= SPLIT_ENTRIES:
@@ -310,7 +308,8 @@ def _rows_alike(mask: NDArray[np.bool_], num_columns: int, num_candidates: int) 
     is_alone = (sizes >= ALIKE_ROWS)[which]
     alone = some[is_alone][np.argsort(which[is_alone], kind="stable")]
     pieces = np.split(alone, np.cumsum(sizes[sizes >= ALIKE_ROWS])[:-1]) if len(alone) else []
-    return [piece for piece in (*pieces, some[~is_alone]) if len(piece)]
+    pieces = [piece for piece in (*pieces, some[~is_alone]) if len(piece)]
+    return [piece[i : i + most_rows] for piece in pieces for i in range(0, len(piece), most_rows)]
 
 
 def _ranks(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
@@ -320,26 +319,27 @@ def _ranks(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return rank
 
 
-def _in_fp32(a: NDArray[np.float32], b: NDArray[np.float32], is_paired: bool) -> NDArray[np.float32]:
-    """Cosines of unit rows: (m,) of each row of a with that of b, or (m, n) of all."""
+def _in_fp32(a: NDArray[np.float32], b: NDArray[np.float32], buffer: Buffer | None) -> NDArray[np.float32]:
+    """Cosines of unit rows: (m, n) of all, in a buffer; without one (m,) of each row of a with that of b."""
     import torch
 
-    if is_paired:
+    if buffer is None:
         paired: NDArray[np.float32] = np.vecdot(a, b)
         return paired
     # torch, whose workers have one thread each: numpy's BLAS would start its own.
-    products: NDArray[np.float32] = torch.mm(torch.from_numpy(a), torch.from_numpy(b).T).numpy()
+    products: NDArray[np.float32] = buffer.array(len(a), len(b))
+    torch.mm(torch.from_numpy(a), torch.from_numpy(b).T, out=torch.from_numpy(products))
     return products
 
 
-def _exact(a: NDArray[np.float32], b: NDArray[np.float32], is_paired: bool) -> NDArray[np.float32]:
+def _exact(a: NDArray[np.float32], b: NDArray[np.float32], buffer: Buffer | None) -> NDArray[np.float32]:
     """As ``_in_fp32``, of rows of any norm, in float64."""
     import torch
 
     left, right = torch.from_numpy(a).double(), torch.from_numpy(b).double()
     with np.errstate(invalid="ignore", over="ignore"):
         norms = [np.vecdot(side.numpy(), side.numpy()) for side in (left, right)]
-        if is_paired:
+        if buffer is None:
             return cosines(np.vecdot(left.numpy(), right.numpy()), norms[0] * norms[1])
         return cosines(torch.mm(left, right.T).numpy(), np.outer(norms[0], norms[1]))
 

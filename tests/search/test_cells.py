@@ -11,6 +11,7 @@ from search.oracle import check_against_oracle, collect, planted
 from scanner.core.errors import ConfigError, StoreError
 from scanner.lab.vectors import PlantedVectors
 from scanner.search import cells_join, pilot, tiles
+from scanner.search.buffers import Buffer
 from scanner.search.cells import choose_num_cells, choose_reach
 from scanner.search.cells_join import CellsJoin, estimate_memory
 from scanner.search.join import ThresholdJoin
@@ -165,7 +166,7 @@ def test_misses_too_rare_for_the_pilot_are_extrapolated(share):
 
 def test_the_number_of_cells_grows_with_the_root():
     assert choose_num_cells(40) == 1
-    assert 400 < choose_num_cells(200_000) < 600
+    assert 600 < choose_num_cells(200_000) < 1000
     assert choose_num_cells(10**12) == 65_536
 
 
@@ -190,7 +191,7 @@ def test_scratch_keeps_rows_by_place(tmp_path, monkeypatch):
         scratch.write(places[by_place], x[start : start + 20][by_place])
     monkeypatch.setattr("scanner.search.scratch.RELEASE_BYTES", 1)
     for _ in range(2):
-        np.testing.assert_array_equal(scratch.take(place[[3, 0, 49]]), unit_rows(x[[3, 0, 49]]))
+        np.testing.assert_array_equal(scratch.take(place[[3, 0, 49]], Buffer()), unit_rows(x[[3, 0, 49]]))
 
 
 def test_no_room_for_scratch_is_said(tmp_path):

@@ -31,9 +31,9 @@ def test_groups_among_one_another_give_the_pairs_of_a_brute_force(precision, off
     split = []
     plain = tiles._rows_alike
 
-    def watched(*arguments):
-        split.append([len(piece) for piece in plain(*arguments)])
-        return plain(*arguments)
+    def watched(*arguments, **options):
+        split.append([len(piece) for piece in plain(*arguments, **options)])
+        return plain(*arguments, **options)
 
     monkeypatch.setattr(tiles, "SPLIT_ENTRIES", 1000)
     monkeypatch.setattr(tiles, "_rows_alike", watched)
@@ -58,7 +58,14 @@ def test_rows_of_one_group_are_told_by_their_last_candidate():
     mask = np.zeros((40, 64), bool)
     for group in (np.arange(0, 20, 2), np.arange(1, 21, 2), np.arange(30, 33)):
         mask[np.ix_(group, group)] = True
-    pieces = tiles._rows_alike(mask, 23, int(mask.sum()) - tiles.SPLIT_ENTRIES)
+    pieces = tiles._rows_alike(mask, 23, int(mask.sum()) - tiles.SPLIT_ENTRIES, most_rows=40)
     assert [piece.tolist() for piece in pieces] == [list(range(0, 20, 2)), list(range(1, 21, 2)), [30, 31, 32]]
-    (whole,) = tiles._rows_alike(mask, 23, int(mask.sum()))
+    (whole,) = tiles._rows_alike(mask, 23, int(mask.sum()), most_rows=40)
     assert whole.tolist() == sorted([*range(20), 30, 31, 32])
+
+
+def test_on_the_diagonal_groups_are_computed_in_parts():
+    mask = np.zeros((40, 64), bool)
+    mask[np.ix_(np.arange(0, 40), np.arange(0, 40))] = True
+    pieces = tiles._rows_alike(mask, 40, int(mask.sum()) - tiles.SPLIT_ENTRIES - 1, most_rows=16)
+    assert [piece.tolist() for piece in pieces] == [list(range(16)), list(range(16, 32)), list(range(32, 40))]
