@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from scanner.search.bits import as_ordered, as_sortable
 from scanner.search.threshold import load_faiss
-from scanner.search.tiles import as_ordered, as_sortable, in_order
+from scanner.search.tiles import in_order
 
 if TYPE_CHECKING:
     import torch

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scanner.core.errors import ConfigError
 from scanner.core.memory import trim
 from scanner.search import tiles
+from scanner.search.bits import rows_at
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.buffers import ThreadBuffers
 from scanner.search.cells import Scores, choose_num_cells, find_guests, find_homes, fit_centres, sample_rows
@@ -25,7 +26,7 @@ from scanner.search.pilot import Pilot, Piloting
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
 from scanner.search.strips import Strip, strips_of
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined, rows_at
+from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined
 
 if TYPE_CHECKING:
     import torch

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.search import tiles
+from scanner.search.bits import rows_at
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.buffers import ThreadBuffers
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined, rows_at
+from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.search import tiles
+from scanner.search.bits import rows_at
 from scanner.search.cells import BLOCK_ROWS, Homes, Scores, choose_reach
-from scanner.search.tiles import Bounds, RowReader, in_order, rows_at
+from scanner.search.tiles import Bounds, RowReader, in_order
 
 if TYPE_CHECKING:
     import torch

@@ -7,6 +7,7 @@ import pytest
 
 from scanner.search import tiles
 from scanner.search.bounds import fit_rotation
+from scanner.search.threshold import unit_rows
 from scanner.search.tiles import Bounds, HeldRows
 
 THRESHOLD = 0.9
@@ -69,3 +70,30 @@ def test_on_the_diagonal_groups_are_computed_in_parts():
     mask[np.ix_(np.arange(0, 40), np.arange(0, 40))] = True
     pieces = tiles._rows_alike(mask, 40, int(mask.sum()) - tiles.SPLIT_ENTRIES - 1, most_rows=16)
     assert [piece.tolist() for piece in pieces] == [list(range(16)), list(range(16, 32)), list(range(32, 40))]
+
+
+def test_rows_far_from_the_threshold_in_bf16_are_left_out_before_fp32(monkeypatch):
+    """Groups whose members pass one another's bounds and lie below the threshold, beside groups above it."""
+    rng = np.random.default_rng(3)
+    centres = rng.standard_normal((4, 32)).astype(np.float32)
+    noise = np.repeat([0.02, 0.3, 0.02, 0.3], 150)[:, None] * rng.standard_normal((600, 32)).astype(np.float32)
+    rows = unit_rows(np.repeat(centres, 150, axis=0) + noise)
+    limits = Bounds(np.float32(THRESHOLD), "bf16")
+    bounds = limits.of(rows, fit_rotation(rows, THRESHOLD, width=8))
+    reader = HeldRows(rows)
+    kept = []
+    plain = Bounds._screen
+
+    def watched(self, left, right):
+        kept.append((len(left), *(len(places) for places in plain(self, left, right))))
+        return plain(self, left, right)
+
+    monkeypatch.setattr(Bounds, "_screen", watched)
+    found = limits.pairs(bounds, bounds, reader.take, reader.take)
+    assert any(after < before for before, after, _ in kept)
+    wanted = rows @ rows.T >= THRESHOLD
+    is_found = np.zeros_like(wanted)
+    is_found[found.row, found.column] = True
+    apart = is_found != wanted
+    assert np.abs((rows @ rows.T)[apart] - THRESHOLD).max(initial=0) < 1e-6
+    assert wanted.sum() > 40_000
