@@ -99,7 +99,7 @@ class Job:
 
     @property
     def num_cells(self) -> int:
-        """Cells of the k-means: about sqrt(3.25 rows), fewer where memory cannot hold a sample for so many."""
+        """Cells of the k-means: about sqrt(1.25 rows), fewer where memory cannot hold a sample for so many."""
         wanted = self.rates["cells_per_sqrt_row"].value * math.sqrt(self.images)
         held = self._sample_rows_held / LEAST_ROWS_A_CELL
         return max(1, round(min(wanted, held, self.images / LEAST_ROWS_A_CELL, MOST_CELLS)))

@@ -32,9 +32,9 @@ ROWS_PER_CENTRE = 40
 """Of the sample that centres are fitted on; faiss advises at least 39."""
 NUM_ITERATIONS = 5
 MOST_CELLS = 65_536
-GUESTS_A_ROW = 6.0
-"""Guests that a row is expected to be, for the number of cells only; the pilot decides. Planted sets at recall .9995: 5 to 6 of
-50,000 rows, 3 to 9 of 200,000, 15 of a million with CLIP's mean."""
+GUESTS_A_ROW, NARROW, GUESTS_OF_NARROW = 6.0, 64, 2.0
+"""Guests that a row is expected to be, for the number of cells only; the pilot decides. Where bounds of few numbers do, rows lie
+well apart: planted sets of 50,000 to a million at recall .9995 had 2 to 5 guests a row with 64 numbers, 5 to 16 with 128."""
 BLOCK_ROWS = 4096
 TAIL_SHAPE = -0.15
 """Of the largest gaps. They are sums of many small parts, about normal, and beyond z standard deviations a normal law looks like
@@ -95,12 +95,16 @@ class Cells(Homes):
         return int((own * (own - 1) // 2 + own * guests - old_own * (old_own - 1) // 2 - old_own * old_guests).sum())
 
 
-def choose_num_cells(num_rows: int) -> int:
+def choose_num_cells(num_rows: int, width: int) -> int:
     """Where finding the cells of n rows costs what joining them within cells does: 2 n k = n (n / k) (1/2 + guests).
 
     A score is looked at twice, for the nearest and for those within reach, so it weighs twice what a comparison does.
+
+    Args:
+        width: numbers of a bound.
     """
-    return max(1, min(MOST_CELLS, num_rows // ROWS_PER_CENTRE, round(math.sqrt(num_rows * (0.5 + GUESTS_A_ROW) / 2))))
+    guests = GUESTS_OF_NARROW if width <= NARROW else GUESTS_A_ROW
+    return max(1, min(MOST_CELLS, num_rows // ROWS_PER_CENTRE, round(math.sqrt(num_rows * (0.5 + guests) / 2))))
 
 
 def sample_rows(num_rows: int, num_cells: int) -> int:

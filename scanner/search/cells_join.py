@@ -85,7 +85,7 @@ class CellsJoin:
         precision, threads, seed, width, is_exact: see :class:`scanner.search.join.ThresholdJoin`.
         is_active: (n,) bool, rows that are compared with all others: two that are not are not compared. None: all rows. For sets
             that grow.
-        num_cells: None: about sqrt(3.25 n).
+        num_cells: None: about sqrt(1.25 n) to sqrt(3.25 n).
         reach: None leaves it to the pilot.
 
     Raises:
@@ -228,7 +228,7 @@ class CellsJoin:
 
     def _fit(self, rotation: Rotation) -> tuple[Scores, int]:
         n = len(self.x)
-        num_cells = self.num_cells or choose_num_cells(n)
+        num_cells = self.num_cells or choose_num_cells(n, rotation.width)
         chosen = np.sort(np.random.default_rng([self.seed, 2]).choice(n, size=sample_rows(n, num_cells), replace=False))
         step = max(1, tiles.BLOCK_BYTES // (4 * self.x.shape[1]))
         prefixes = [rotation.bounds(unit_rows(self.x[chosen[s : s + step]]))[:, :-1] for s in range(0, len(chosen), step)]

@@ -87,7 +87,7 @@ def test_the_number_of_cells_is_that_of_the_search():
     for images in (10**4, 10**6, 10**8):
         machine = Machine.of(shipped_rates(), gpus=1, gpu=None, cores=1, memory_bytes=10**12)
         job = Job(images=images, model=find_model("ViT-B-32"), machine=machine, rates=shipped_rates(), search="join")
-        assert job.num_cells == choose_num_cells(images)
+        assert job.num_cells == choose_num_cells(images, 64)
 
 
 def test_what_a_user_gives_replaces_a_rate_and_says_so():

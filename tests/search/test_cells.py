@@ -165,9 +165,9 @@ def test_misses_too_rare_for_the_pilot_are_extrapolated(share):
 
 
 def test_the_number_of_cells_grows_with_the_root():
-    assert choose_num_cells(40) == 1
-    assert 600 < choose_num_cells(200_000) < 1000
-    assert choose_num_cells(10**12) == 65_536
+    assert choose_num_cells(40, 64) == 1
+    assert 400 < choose_num_cells(200_000, 64) < 600 < choose_num_cells(200_000, 128) < 1000
+    assert choose_num_cells(10**12, 64) == 65_536
 
 
 def test_what_cannot_be_done_is_said():
