@@ -76,24 +76,26 @@ def test_rows_far_from_the_threshold_in_bf16_are_left_out_before_fp32(monkeypatc
     """Groups whose members pass one another's bounds and lie below the threshold, beside groups above it."""
     rng = np.random.default_rng(3)
     centres = rng.standard_normal((4, 32)).astype(np.float32)
-    noise = np.repeat([0.02, 0.3, 0.02, 0.3], 150)[:, None] * rng.standard_normal((600, 32)).astype(np.float32)
-    rows = unit_rows(np.repeat(centres, 150, axis=0) + noise)
+    noise = np.repeat([0.02, 0.6, 0.02, 0.6], 400)[:, None] * rng.standard_normal((1600, 32)).astype(np.float32)
+    rows = unit_rows(np.repeat(centres, 400, axis=0) + noise)
+    left, right = rows[::2], rows[1::2]
     limits = Bounds(np.float32(THRESHOLD), "bf16")
-    bounds = limits.of(rows, fit_rotation(rows, THRESHOLD, width=8))
-    reader = HeldRows(rows)
+    rotation = fit_rotation(rows, THRESHOLD, width=4)
     kept = []
     plain = Bounds._screen
 
-    def watched(self, left, right):
-        kept.append((len(left), *(len(places) for places in plain(self, left, right))))
-        return plain(self, left, right)
+    def watched(self, a, b):
+        some, others = plain(self, a, b)
+        kept.append(((len(a), len(b)), (len(some), len(others))))
+        return some, others
 
     monkeypatch.setattr(Bounds, "_screen", watched)
-    found = limits.pairs(bounds, bounds, reader.take, reader.take)
-    assert any(after < before for before, after, _ in kept)
-    wanted = rows @ rows.T >= THRESHOLD
-    is_found = np.zeros_like(wanted)
+    found = limits.pairs(limits.of(left, rotation), limits.of(right, rotation), HeldRows(left).take, HeldRows(right).take)
+    assert any(after[0] < before[0] / 2 and after[1] < before[1] / 2 for before, after in kept)
+    assert any(after == before for before, after in kept)
+    similarity = left @ right.T
+    is_found = np.zeros(similarity.shape, bool)
     is_found[found.row, found.column] = True
-    apart = is_found != wanted
-    assert np.abs((rows @ rows.T)[apart] - THRESHOLD).max(initial=0) < 1e-6
-    assert wanted.sum() > 40_000
+    apart = is_found != (similarity >= THRESHOLD)
+    assert np.abs(similarity[apart] - THRESHOLD).max(initial=0) < 1e-6
+    assert is_found.sum() >= 2 * 200 * 200
