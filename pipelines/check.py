@@ -14,7 +14,15 @@ NUM_SHOWN = 20
 
 
 def check(
-    store: Store, policy: str = DEFAULT, *, waivers: Sequence[str] = (), today: date | None = None, limit: int = NUM_SHOWN
+    store: Store,
+    policy: str = DEFAULT,
+    *,
+    waivers: Sequence[str] = (),
+    today: date | None = None,
+    limit: int = NUM_SHOWN,
+    memory: str = "4GB",
+    threads: int = 0,
+    scratch: str = "",
 ) -> CheckResult:
     """What a policy says of a run.
 
@@ -23,6 +31,7 @@ def check(
         waivers: files of waivers, beside those of the policy.
         today: the day that waivers are judged on; today in UTC if left out.
         limit: violators of each rule that the result holds; all are counted.
+        memory, threads, scratch: of the queries (:func:`scanner.core.sql.connect`).
 
     Raises:
         ConfigError: a policy or a waiver that cannot be used.
@@ -34,4 +43,6 @@ def check(
         rules = rules.with_waivers(load_waivers(path), where=path)
 
     # 2. Each rule's query over the run's tables.
-    return check_run(store, rules, today=today or datetime.now(UTC).date(), limit=limit)
+    return check_run(
+        store, rules, today=today or datetime.now(UTC).date(), limit=limit, memory=memory, threads=threads, scratch=scratch
+    )

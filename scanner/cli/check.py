@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scanner.cli.query import engine_options
 from scanner.core.errors import ConfigError, UndecidedError, ViolationError
 from scanner.core.store import Store
 
@@ -51,6 +52,7 @@ STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 @click.option(
     "--as-of", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Judge waivers as on that day instead of today (UTC)."
 )
+@engine_options
 def check(
     run_url: str,
     policy: str,
@@ -61,6 +63,9 @@ def check(
     summary_path: str | None,
     limit: int,
     as_of: datetime | None,
+    memory: str,
+    threads: int | None,
+    scratch: str,
 ) -> None:
     """The gate: hold a run against a policy of named rules, and answer with an exit code.
 
@@ -75,7 +80,10 @@ def check(
     """
     from scanner.pipelines.check import check as check_pipeline
 
-    result = check_pipeline(Store.open(run_url), policy, waivers=waivers, today=as_of.date() if as_of else None, limit=limit)
+    result = check_pipeline(
+        Store.open(run_url), policy, waivers=waivers, today=as_of.date() if as_of else None, limit=limit, memory=memory,
+        threads=threads or 0, scratch=scratch,
+    )  # fmt: skip
     _print(_printed(result, format_))
     _write(result, json_path, junit_path, summary_path)
     if format_ == "github" and os.environ.get(STEP_SUMMARY):

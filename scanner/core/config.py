@@ -262,7 +262,8 @@ def load_config(path: str | Path) -> RunConfig:
         ConfigError: no such file, not YAML, an unknown key, a value out of range.
     """
     file = Path(path)
-    if not file.exists() and file.suffix == "" and file.name == str(path):
+    # A folder of that name is no config: a demo may well lie in a folder called demo.
+    if not file.is_file() and file.suffix == "" and file.name == str(path):
         shipped = {
             f.name.removesuffix(".yaml"): f for f in resources.files("scanner.configs").iterdir() if f.name.endswith(".yaml")
         }

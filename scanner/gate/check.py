@@ -38,12 +38,15 @@ class Violators:
     rows: tuple[Mapping[str, Any], ...] = ()
 
 
-def check(store: Store, policy: Policy, *, today: date, limit: int) -> CheckResult:
+def check(
+    store: Store, policy: Policy, *, today: date, limit: int, memory: str = "4GB", threads: int = 0, scratch: str = ""
+) -> CheckResult:
     """Holds the run against the policy.
 
     Args:
         today: waivers that expired before it let nothing pass.
         limit: violators of each rule that are kept to be shown; all are counted.
+        memory, threads, scratch: of the queries (:func:`scanner.core.sql.connect`).
 
     Raises:
         StoreError: the run is damaged, or was written meanwhile.
@@ -52,7 +55,7 @@ def check(store: Store, policy: Policy, *, today: date, limit: int) -> CheckResu
     start = time.perf_counter()
     run = store.read_run()
     is_finished = run.get("is_finished") is True
-    with connect(store) as connection:
+    with connect(store, memory=memory, threads=threads, scratch=scratch) as connection:
         results = []
         for name, rule in policy.rules.items():
             waivers = RuleWaivers([one for one in policy.waivers if one.rule == name], today=today, rule=name)

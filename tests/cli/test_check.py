@@ -72,6 +72,21 @@ def test_the_three_exit_codes(run, call, policy):
     assert "hygiene/leaked_images reads table" in said
 
 
+def test_memory_and_threads_are_those_of_its_queries(run, call, policy, monkeypatch):
+    from scanner.gate import check
+
+    given = {}
+    plain = check.connect
+
+    def watched(store, **options):
+        given.update(options)
+        return plain(store, **options)
+
+    monkeypatch.setattr(check, "connect", watched)
+    assert call(run, "--policy", policy(3), "--memory", "700MB", "--threads", 1)[0] == 0
+    assert given == {"memory": "700MB", "threads": 1, "scratch": ""}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -83,6 +98,7 @@ def test_the_three_exit_codes(run, call, policy):
         (["RUN", "--policy", "GOOD", "--as-of", "soon"], "soon"),
         (["RUN", "--policy", "GOOD", "--junit", "no/such/folder/x.xml"], "Cannot write"),
         (["RUN", "--policy", "GOOD", "--limit", "-1"], "-1"),
+        (["RUN", "--policy", "GOOD", "--memory", "much"], "much"),
         ([], "RUN"),
     ],
 )

@@ -71,3 +71,12 @@ def test_dataset_names_come_from_the_url():
     names = ["a/b/", "a/{00000..00041}.tar", "s3://x/laion/*.tar", "c.parquet", "d/train-{0..3}.tar"]
     found = [check_config({"sources": [{"url": url}]}, where="x").sources[0].dataset for url in names]
     assert found == ["b", "set", "set", "c", "train"]
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_shipped_config(tmp_path, monkeypatch):
+    shipped = load_config("demo")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert load_config("demo") == shipped
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_config("./demo")
