@@ -1,4 +1,4 @@
-"""A run of any size, made by SQL: every table but the vectors, with captions, urls, and groups of all sizes and classes.
+"""A run of any size, made by SQL: every table, with captions, urls, and groups of all sizes and classes.
 
 Nothing is drawn and nothing encoded: made_run/<table>.sql says what the rows are, DuckDB computes them, part by part, within
 ``--memory``, and the store checks and writes them as it does those of a scan. The ranked tables come from the library's own
@@ -33,13 +33,13 @@ from scanner.core.views import literal
 
 HERE = Path(__file__).parent / "made_run"
 PART_ROWS = 262_144
-BY_POSITION = ("images", "neighbors", "keep")
+BY_POSITION = ("images", "embeddings", "neighbors", "keep")
 """Made in ranges of images; the others in one go."""
 RANKED = ("group_captions", "group_risk", "prompts")
 EXTRACTED = ("extractions", "generations", "matches", "prompt_scores", "reviews")
 """Of the prompts, the others of these of the first."""
-ABSENT = ("embeddings",)
-"""Vectors: a query that read them would need another benchmark."""
+EMBEDDING_BYTES = 16
+"""Of vectors of eight numbers: no query compares any, one fetches one by its image."""
 
 
 def main() -> None:
@@ -57,7 +57,7 @@ def make(store: Store, args: argparse.Namespace) -> None:
     """Brings every table there that is not yet."""
     if args.like:
         share_parts(Store.open(args.like), store, "images")
-    drawn = ("groups",) if args.like else tuple(t for t in TABLES if t not in (*ABSENT, *RANKED, *EXTRACTED))
+    drawn = ("groups",) if args.like else tuple(t for t in TABLES if t not in (*RANKED, *EXTRACTED))
     missing = [table for table in drawn if store.manifest(table) is None]
     if missing:
         with database(args) as connection:
@@ -134,9 +134,14 @@ def ranked(store: Store, table: str, args: argparse.Namespace) -> Iterator[Any]:
 
 def write(store: Store, table: str, content: Iterator[Any]) -> None:
     """The blocks as parts of the table; what is empty is one part, as a scan leaves it."""
+    import pyarrow as pa
+
     start = time.perf_counter()
     parts = []
     for rows in content:
+        if table == "embeddings":
+            # DuckDB knows no bytes of a fixed length.
+            rows = rows.set_column(1, "embedding", rows["embedding"].cast(pa.binary(EMBEDDING_BYTES)))
         if rows.num_rows or not parts:
             name = hashlib.sha256(f"{table}/{len(parts)}".encode()).hexdigest()
             parts.append(store.write_part(table, Part(index=len(parts), fingerprint=name, num_rows=0), rows))

@@ -29,6 +29,9 @@ ARGUMENTS = {
     "image_id": "select min(image_id) from groups",
     "image_ids": "select string_agg(image_id, ',') from (from images select image_id order by hash(image_id) limit 500)",
     "prompt_ids": "select string_agg(prompt_id, ',') from (from prompts select prompt_id order by prompt_id limit 500)",
+    "generation_id": "select min(generation_id) from generations where image_path is not null",
+    "text": "select split_part(min(caption), ' ', 1) from images",
+    "other": "select min(right_dataset) from leaks",
     "caption": "select caption from group_captions order by num_images desc, caption_hash limit 1",
 }
 """Values of parameters that have no default, by name, as SQL over the run. One that is not here is an error."""

@@ -15,12 +15,15 @@ import scanner as package
 from scanner.core.amounts import parse_bytes
 from scanner.core.errors import QueryError
 from scanner.core.memory import available_bytes
-from scanner.core.schemas import MADE_BY, TABLES, arrow_schema
+from scanner.core.schemas import EMPTY_UNTIL_WRITTEN, MADE_BY, TABLES, arrow_schema
 from scanner.core.sql import OTHER, queries
 from scanner.core.store import Store
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-ARGUMENTS = {"group_id": 1, "group_ids": "1", "image_id": 1, "image_ids": "1", "prompt_ids": "1", "caption": "a"}
+ARGUMENTS = {
+    "group_id": 1, "group_ids": "1", "image_id": 1, "image_ids": "1", "prompt_ids": "1", "generation_id": 1, "caption": "a",
+    "text": "a", "other": "a",
+}  # fmt: skip
 """Of parameters without a default. A query that has another one is an error until it is named here and in the benchmark."""
 ONE_ROW_ALWAYS = {"report/overview", "groups/runs_compared"}
 
@@ -69,20 +72,23 @@ def test_on_an_empty_run(name, empty):
 
 @pytest.mark.parametrize("name", queries())
 def test_on_a_small_run(name, small):
-    """Every query finds something: the made run has all that any asks for."""
+    """Every query finds something, for the made run has all that any asks for; but those of the gate, whose rows are faults."""
     query = queries()[name]
     with package.open(small / "run", other=small / "other") as run:
         arguments = given(query)
         for key, sql in {
-            "group_id": "select min(group_id) from groups", "group_ids": "select min(group_id) from groups",
+            "group_id": "select min(group_id) from groups",
+            "group_ids": "select string_agg(group_id, ',') from (from group_risk select group_id order by group_id limit 500)",
             "image_id": "select min(image_id) from groups", "image_ids": "select min(image_id) from groups",
             "prompt_ids": "select min(caption_hash) from group_captions", "caption": "select min(caption) from group_captions",
+            "generation_id": "select min(generation_id) from generations where image_path is not null",
+            "text": "select min(caption) from images", "other": "select min(right_dataset) from leaks",
         }.items():  # fmt: skip
             if key in arguments:
                 ((arguments[key],),) = run.sql(sql).fetchall()
         result = run.query(name, **arguments)
         rows = result.fetchall()
-        assert rows
+        assert rows or name.startswith("hygiene/")
         assert len(result.columns) == len(set(result.columns))
         # The order is total: a second time, on other threads, the same.
         assert run.query(name, **arguments).fetchall() == rows
@@ -95,7 +101,8 @@ def test_on_a_scan(name, scanned, scanner):
     parameters = [word for key, value in given(query).items() for word in ("--param", f"{key}={value}")]
     other = ["--other", scanned] if query.compares_runs else []
     answer = scanner("query", scanned, name, *parameters, *other, "--format", "json", check=False)
-    missing = [table for table in query.reads if MADE_BY[table.removeprefix(f"{OTHER}.")][1] != "scan"]
+    tables = [table.removeprefix(f"{OTHER}.") for table in query.reads]
+    missing = [table for table in tables if MADE_BY[table][1] != "scan" and table not in EMPTY_UNTIL_WRITTEN]
     if missing:
         assert answer.code == 2
         assert any(f"table {table}" in answer.err and f"scanner {MADE_BY[table][1]}" in answer.err for table in missing)
@@ -108,6 +115,8 @@ def test_tables_that_are_missing_are_named_with_their_stage(empty, tmp_path):
     for name, query in queries().items():
         for table in query.reads:
             bare = table.removeprefix(f"{OTHER}.")
+            if bare in EMPTY_UNTIL_WRITTEN:
+                continue
             run = tmp_path / "run"
             shutil.rmtree(run, ignore_errors=True)
             shutil.copytree(empty, run, ignore=lambda _, names, bare=bare: [bare] if "run.yaml" in names else [])
@@ -136,7 +145,7 @@ def test_ten_million_images_within_two_gigabytes(tmp_path):
 def test_the_export_holds_what_the_run_holds(small, scanner, tmp_path):
     import duckdb
 
-    scanner("sql", small / "run", "--export", tmp_path / "risk.duckdb", "--memory", "1GB")
+    scanner("sql", small / "run", "--export", tmp_path / "risk.duckdb", "--with-embeddings", "--memory", "1GB")
     with package.open(small / "run") as run, duckdb.connect(str(tmp_path / "risk.duckdb"), read_only=True) as file:
         for table in run.tables:
             here = run.sql(f"select count(*), bit_xor(hash(t)) from {table} as t").fetchall()
