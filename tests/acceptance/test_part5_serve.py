@@ -406,6 +406,7 @@ def test_an_upload_by_the_form_of_the_page(served, browser, tmp_path):
     """The form as a browser sends it: with no script, under the policy, and with the origin that the referrer policy leaves."""
     (tmp_path / "mine.png").write_bytes(picture(0, (200, 150)))
     browser.open(served.address + "alike")
+    browser.console()  # what earlier pages said, such as those that are not there, is not this one's
     top = browser.devtools("DOM.getDocument")["root"]["nodeId"]
     field = browser.devtools("DOM.querySelector", nodeId=top, selector="input[type=file]")["nodeId"]
     browser.devtools("DOM.setFileInputFiles", nodeId=field, files=[str(tmp_path / "mine.png")])
