@@ -75,7 +75,7 @@ def test_make_demo_in_a_fresh_clone(fresh):
     print(f"\nmake demo, setting up included: {seconds:.0f} s\n{out}")
     assert "Captions to worry about first" in out
     assert (fresh / "demo-run" / "run" / "report.html").exists()
-    assert "0 groups mix pictures" in out
+    assert "groups that mix pictures: 0" in out
 
 
 def test_make_test_in_a_fresh_clone(fresh):
