@@ -199,7 +199,7 @@ def test_it_runs_in_a_thread():
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from scanner.core.engine import WorkerPool
 sys.path.insert(0, {here!r})
 from pool_tasks import work
@@ -229,7 +229,9 @@ def test_a_function_of_the_script_itself_is_refused(tmp_path):
 
 
 def test_interrupt_stops_the_caller_and_its_workers_quietly(tmp_path):
+    # A shell starts what it runs in the background with interrupts ignored, and so would all that it starts.
     body = """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pool:
             results = pool.map([("pid", 0)] + [("sleep", 0.9)] * 1000)
