@@ -34,7 +34,7 @@ NUM_ITERATIONS = 5
 MOST_CELLS = 65_536
 GUESTS_A_ROW, NARROW, GUESTS_OF_NARROW = 6.0, 64, 2.0
 """Guests that a row is expected to be, for the number of cells only; the pilot decides. Where bounds of few numbers do, rows lie
-well apart: planted sets of 50,000 to a million at recall .9995 had 2 to 5 guests a row with 64 numbers, 5 to 16 with 128."""
+well apart: planted sets of 50,000 to a million at recall .9995 had 2 to 9 guests a row with 64 numbers, 3 to 17 with 128."""
 BLOCK_ROWS = 4096
 TAIL_SHAPE = -0.15
 """Of the largest gaps. They are sums of many small parts, about normal, and beyond z standard deviations a normal law looks like

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pictures import draw, encoded
 from PIL import Image
 
 from scanner.core.config import RunConfig, override, resolve
@@ -18,6 +19,7 @@ from scanner.core.progress import Progress
 from scanner.core.schemas import TABLES, arrow_schema
 from scanner.core.store import Part, Store
 from scanner.core.vectors import to_column
+from scanner.pipelines.export import export
 from scanner.sources.open import open_source
 
 QUIET = Progress(quiet=True)
@@ -157,3 +159,13 @@ def _embeddings(images: list[dict], angles: dict[int, float]) -> pa.Table:
     vectors = np.stack([vector(angles[row["image_id"]]) for row in images]) if images else np.zeros((0, 8), np.float16)
     ids = np.array([row["image_id"] for row in images], np.int64)
     return pa.table({"image_id": ids, "embedding": to_column(vectors)}, schema=arrow_schema("embeddings", embedding_dim=8))
+
+
+def picture(i: int) -> bytes:
+    return encoded(draw(i, size=(16 + i, 16)))
+
+
+def run_export(made, to: Path, *formats: str, **changes):
+    names = {name.replace("__", "."): value for name, value in changes.items()}
+    config = override(made.config, {"export.formats": list(formats) or ["ids"], **names})
+    return export(made.store, str(to), config, QUIET)
