@@ -12,7 +12,7 @@ from scanner import __version__
 from scanner.core.config import RunConfig
 from scanner.core.progress import Progress
 from scanner.core.sql import connect, query_rows
-from scanner.core.store import RUN_FILE, Store
+from scanner.core.store import RUN_FILE, Manifest, Store
 from scanner.report.content import Content, read_content
 from scanner.report.extractions import read_extractions
 from scanner.report.leaks import Leaks, OtherSet, read_leaks, show_others
@@ -162,14 +162,20 @@ def recall_asked(recorded: Mapping[str, object], config: RunConfig) -> float:
     return float(asked) if isinstance(asked, int | float) else config.neighbors.recall
 
 
+def pairs_warning(pairs: Manifest | None) -> str | None:
+    """Said where table ``pairs`` was capped."""
+    if pairs is None or not pairs.metadata.get("is_truncated"):
+        return None
+    return "Table pairs holds fewer pairs than there are (neighbors.max_pairs); counts and groups are not affected."
+
+
 def _warnings(store: Store, content: Content, thumbnails: Mapping[int, Thumbnail]) -> list[str]:
     """What a reader must know before the figures."""
     found = []
     if broken := broken_warning(content):
         found.append(broken)
-    pairs = store.manifest("pairs")
-    if pairs and pairs.metadata.get("is_truncated"):
-        found.append("Table pairs holds fewer pairs than there are (neighbors.max_pairs); counts and groups are not affected.")
+    if truncated := pairs_warning(store.manifest("pairs")):
+        found.append(truncated)
     if num_left_out := sum(thumbnail.reason == LEFT_OUT for thumbnail in thumbnails.values()):
         found.append(f"{counted(num_left_out, 'picture')} had no room: a page holds {count(MAX_PICTURES)} (report.num_groups).")
     missing = [t for t in thumbnails.values() if not t.data_uri and t is not REDACTED and t.reason != LEFT_OUT]

@@ -27,7 +27,7 @@ from scanner.report.serve.groups_page import cards_of
 from scanner.report.serve.layout import Page, Site, filters, link, nothing, search_field, section, threshold_of
 from scanner.report.serve.params import Params
 from scanner.report.serve.reader import View
-from scanner.report.stage import recall_asked
+from scanner.report.stage import pairs_warning, recall_asked
 from scanner.report.tables import columns, table
 
 NUM_GROUPS = 3
@@ -53,6 +53,7 @@ def overview(view: View, params: Params, site: Site) -> Page:
         text = f"The scan has not come to its end: table {missing[0]} is not there yet. What is there can be looked at."
         return Page(title="Overview", here="./", lede=lede, content=join([element("p", text, class_="notice"), tables]))
     content = _content(view)
+    warnings = (sections.broken_warning(content), pairs_warning(view.manifests.get("pairs")))
     found = findings(content, _extractions(view), _leaks(view), recall_asked(view.store.read_run(), site.config))
     repeated = duplicates(content.histogram, content.sweep, threshold_of(view), site.config.neighbors.threshold_reason)
     return Page(
@@ -60,6 +61,7 @@ def overview(view: View, params: Params, site: Site) -> Page:
         here="./",
         lede=lede,
         content=join([
+            join(element("p", text, class_="notice") for text in warnings if text),
             show(found, _PLACES),
             filters("captions", search_field("q", "Search captions of groups", ""), button="Search"),
             section("figures", "In figures", sections.overview(content.overview)),

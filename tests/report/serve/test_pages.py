@@ -5,6 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from served_run import HOSTILE, NAME, ODD
+from serving import serving
+
+from scanner.pipelines.scan import open_sources
 
 
 def test_the_overview_has_the_figures_and_what_to_look_at_first(client):
@@ -15,6 +18,15 @@ def test_the_overview_has_the_figures_and_what_to_look_at_first(client):
     assert figure == {"Images": "9", "Usable": "8", "Not usable": "1", "Groups": "2", "Largest group": "3"}
     assert page.tags.count("article") == 2
     assert "Encoder pixels; near-duplicates from cosine 0." in page.text
+
+
+def test_what_was_capped_is_said_before_the_figures(own):
+    store, config = own
+    pairs = store.manifest("pairs")
+    for is_truncated in (False, True):
+        store.commit("pairs", pairs.parts, metadata={**pairs.metadata, "is_truncated": is_truncated})
+        with serving(store, config, lambda: open_sources(config)) as client:
+            assert ("holds fewer pairs than there are" in client.get("").page.text) == is_truncated
 
 
 def test_groups_are_filtered_and_sorted(client):
