@@ -168,12 +168,13 @@ def gemm(x: NDArray[np.float16], threads: int) -> tuple[Callable[[], Found], boo
     import torch
 
     from scanner.search import tiles
-    from scanner.search.join import ThresholdJoin
+    from scanner.search.join import ThresholdJoin, tile_shape
 
     join = ThresholdJoin(x=x, threshold=THRESHOLD, threads=threads)
     bounds = tiles.Bounds(np.float32(THRESHOLD), join.precision)
-    rows = torch.randn(tiles.TILE_ROWS, join.stats.width).to(bounds.dtype)
-    columns = torch.randn(tiles.TILE_COLUMNS, join.stats.width).to(bounds.dtype)
+    shape = tile_shape(join.precision)
+    rows = torch.randn(shape.rows, join.stats.width).to(bounds.dtype)
+    columns = torch.randn(shape.columns, join.stats.width).to(bounds.dtype)
     num_tiles = len(x) * (len(x) - 1) // 2 // (len(rows) * len(columns))
 
     def search() -> Found:

@@ -137,26 +137,26 @@ def fit_rotation(
     z = pilot @ axes
     most = min(d, axes.shape[1] + 1)
     cosine = pilot @ pilot.T
-    unlike = cosine < threshold
-    np.fill_diagonal(unlike, False)
+    num_pairs = len(z) * (len(z) - 1)
+    is_alike = cosine >= threshold
+    np.fill_diagonal(is_alike, True)
     # Members of one group that are too far apart lie together in the order of the search, where a tile's rows are multiplied all
     # at once.
-    lone = cosine < 1 - GROUP_SPREAD * (1 - threshold)
-    num_pairs = len(z) * (len(z) - 1)
+    alike, together = np.flatnonzero(is_alike), np.flatnonzero(~is_alike & (cosine >= 1 - GROUP_SPREAD * (1 - threshold)))
     costs = costs or cpu_costs(precision)
     best = (costs.product * d + costs.bound, d, 0.0)
     for k in costs.widths:
         if k >= most or costs.product * k + costs.bound >= best[0]:
             break
         prefix = z[:, : k - 1]
-        rest = _rest(prefix)
-        found = prefix @ prefix.T + np.outer(rest, rest)
-        unsettled = (found >= threshold - rounding) & unlike
-        share = np.count_nonzero(unsettled) / num_pairs
-        share_lone = np.count_nonzero(unsettled & lone) / num_pairs
-        together = min(costs.check, ENTRIES_A_CHECK * costs.entry)
-        check = min(costs.check * share_lone + together * (share - share_lone), costs.entry)
-        best = min(best, (costs.product * k + costs.bound + check, k, share))
+        side = np.column_stack([prefix, _rest(prefix)])
+        unsettled = (side @ side.T).reshape(-1) >= threshold - rounding
+        num_unsettled = int(np.count_nonzero(unsettled)) - int(np.count_nonzero(unsettled[alike]))
+        num_together = int(np.count_nonzero(unsettled[together]))
+        share_lone = (num_unsettled - num_together) / num_pairs
+        joint_check = min(costs.check, ENTRIES_A_CHECK * costs.entry)
+        check = min(costs.check * share_lone + joint_check * num_together / num_pairs, costs.entry)
+        best = min(best, (costs.product * k + costs.bound + check, k, num_unsettled / num_pairs))
     return Rotation(axes=axes, width=best[1], candidate_share=best[2])
 
 
