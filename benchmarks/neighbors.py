@@ -288,6 +288,7 @@ METHODS: dict[str, Callable[[NDArray[np.float16], int], tuple[Callable[[], Found
     "join": ours,
     "cells": cells(0.9995),
     "cells-999": cells(0.999),
+    "cells-995": cells(0.995),
     "cells-99": cells(0.99),
     "gemm": gemm,
     "semdedup": semdedup,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from scanner.core.config import RunConfig, check_config, fingerprint, resolve
+from scanner.core.config import RunConfig, SourceConfig, check_config, fingerprint, resolve
 from scanner.core.errors import ScannerError, SourceError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
@@ -16,25 +16,29 @@ from scanner.embed.stage import EmbedStage
 from scanner.leak import records as leak
 from scanner.neighbors import stage as neighbors
 from scanner.pipelines.summary import ScanSummary, versions
+from scanner.pipelines.url_lists import download, with_images
 from scanner.report import stage as report
 from scanner.report.leaks import OtherSet
 from scanner.risk import stage as risk
 from scanner.sources.base import Source
-from scanner.sources.open import open_source
+from scanner.sources.open import URL_LIST, open_source
 from scanner.verify import stage as verify
 
 
 def open_sources(config: RunConfig) -> dict[str, Source]:
     """The sets of a config, by the name that column ``dataset`` carries."""
-    return {
-        source.dataset: open_source(
-            source.url,
-            format=source.format,
-            caption_column=source.caption_column or None,
-            image_column=source.image_column or None,
-        )
-        for source in config.sources
-    }
+    return {source.dataset: _open(source) for source in config.sources}
+
+
+def _open(source: SourceConfig) -> Source:
+    if source.format == URL_LIST:
+        return open_source(f"{source.images}/images", format="img2dataset")
+    return open_source(
+        source.url,
+        format=source.format,
+        caption_column=source.caption_column or None,
+        image_column=source.image_column or None,
+    )
 
 
 def reachable_sources(config: RunConfig, progress: Progress) -> dict[str, Source]:
@@ -79,12 +83,15 @@ def scan(store: Store, config: RunConfig, progress: Progress) -> ScanSummary:
         SourceError, EncoderError, StoreError: see the stages.
     """
     start = time.perf_counter()
-    config = resolve(config)
+    config = with_images(resolve(config), store.url)
     sources = open_sources(config)
     with lock(store):
         # Before any work, so that a run that was stopped says what it was meant to be.
         run = {"config": config.to_dict(), "config_fingerprint": fingerprint(config), "versions": versions()}
         store.write_run(run)
+
+        # 0. Lists of URLs become folders of images, in which what could not be had is a row that says why.
+        download(config, progress)
 
         # 1. One pass over the bytes: images, their facts and their embeddings. The only stage that costs more than minutes.
         embedded = EmbedStage(store, config, sources, progress).run()

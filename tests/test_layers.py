@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     ("core",),
     ("sources", "images", "models", "search"),
-    ("embed", "neighbors", "verify", "risk", "extract", "attacks", "leak", "gate", "export", "report", "plan", "lab"),
+    ("download", "embed", "neighbors", "verify", "risk", "extract", "attacks", "leak", "gate", "export", "report", "plan", "lab"),
     ("pipelines",),
     ("cli",),
 )

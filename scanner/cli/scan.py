@@ -10,7 +10,7 @@ import click
 from scanner.core.errors import ConfigError, RecallError
 from scanner.core.progress import Progress
 from scanner.core.store import Store
-from scanner.sources.open import FORMATS
+from scanner.sources.open import FORMATS, URL_LIST
 
 if TYPE_CHECKING:
     from scanner.core.config import RunConfig
@@ -31,10 +31,21 @@ def _floats(_: click.Context, __: click.Parameter, value: str | None) -> list[fl
 @click.option(
     "--format",
     "format_",
-    help="Format of the sources instead of detecting it: " + ", ".join(FORMATS) + ".",
+    help="Format of the sources instead of detecting it: " + ", ".join([*FORMATS, URL_LIST]) + ".",
 )
 @click.option("--caption-column", help="Column with the caption, for Parquet and metadata files.")
 @click.option("--image-column", help="Column with the image or the embedding.")
+@click.option("--images", metavar="DIR", help="Local folder for what a list of URLs names (default: RUN-images).")
+@click.option(
+    "--img2dataset", "python", metavar="PYTHON", help="Interpreter that has img2dataset, for lists of URLs (default: this one)."
+)
+@click.option(
+    "--allow-address",
+    "allow_addresses",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Download from there though it is no public address; may be repeated.",
+)
 @click.option("--threshold", type=float, help="Cosine at or above which two images are neighbours.")
 @click.option(
     "--report-thresholds", callback=_floats, metavar="T,T,...", help="Further thresholds to count groups at, in the same pass."
@@ -81,6 +92,9 @@ def scan(
     format_: str | None,
     caption_column: str | None,
     image_column: str | None,
+    images: str | None,
+    python: str | None,
+    allow_addresses: tuple[str, ...],
     threshold: float | None,
     report_thresholds: list[float] | None,
     search: str | None,
@@ -101,25 +115,29 @@ def scan(
     """Scan image-caption sets: embed, find near-duplicates, rank the risk.
 
     SOURCE is a folder of images, webdataset tars (a folder, a glob, {00000..00041}.tar), img2dataset output, Parquet with
-    images, or ready CLIP embeddings. The same command again resumes, and takes in shards that came since. Exit code 3:
-    the search found fewer neighbours than --recall asked for, by its own audit.
+    images, ready CLIP embeddings, or Parquet with URLs, which img2dataset downloads first. The same command again resumes, and
+    takes in shards that came since. Exit code 3: the search found fewer neighbours than --recall asked for, by its own audit.
 
     \b
     Example:
       scanner scan 'data/{00000..00041}.tar' --out run --encoder open_clip:ViT-B-32/laion2b_s34b_b79k
       scanner scan my-images/ --out run --encoder small
+      scanner scan laion.parquet --out run --img2dataset .venv-download/bin/python
     """
     from scanner.core.config import RunConfig, load_config, override
 
     config = load_config(config_path) if config_path else RunConfig()
     if sources:
         extra = {"format": format_ or "auto", "caption_column": caption_column or "", "image_column": image_column or ""}
+        extra |= {"images": images or ""}
         config = override(
             config, {"sources": [{"url": url, "name": name, **extra} for url, name in zip(sources, _names(sources), strict=True)]}
         )
     if not config.sources:
         raise ConfigError("There is nothing to scan.", next_step="Give a SOURCE, or a --config with `sources`.")
     flags: dict[str, Any] = {
+        "download.python": python,
+        "download.allow_addresses": allow_addresses or None,
         "encoder.name": encoder,
         "encoder.batch_size": batch_size,
         "neighbors.threshold": threshold,

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from scanner.core.amounts import parse_bytes
+from scanner.core.download_config import DownloadConfig
 from scanner.core.errors import ConfigError, nearest
 from scanner.core.extract_config import ExtractConfig
 from scanner.core.keep_config import ExportConfig, KeepConfig
@@ -29,7 +30,7 @@ class SourceConfig(Section):
     """One image–caption set."""
 
     url: str
-    """Folder, tar, glob, braces or Parquet, on any fsspec URL."""
+    """Folder, tar, glob, braces or Parquet, on any fsspec URL; Parquet with URLs of images is downloaded first."""
     name: str = ""
     """Goes into column ``dataset``; the last part of the url if left out."""
     format: str = "auto"
@@ -38,6 +39,8 @@ class SourceConfig(Section):
     """Column with the caption, for Parquet and metadata files; found by name if left out."""
     image_column: str = ""
     """Column with the image or the embedding; found by name if left out."""
+    images: str = ""
+    """Local folder that a list of URLs is downloaded into; beside the run if left out."""
 
     @property
     def dataset(self) -> str:
@@ -230,6 +233,7 @@ class RunConfig(Section):
     """What the run is for."""
     sources: tuple[SourceConfig, ...] = ()
     """The sets to scan, in the order in which their shards get ids."""
+    download: DownloadConfig = DownloadConfig()
     encoder: EncoderConfig = EncoderConfig()
     images: ImagesConfig = ImagesConfig()
     store: StoreConfig = StoreConfig()

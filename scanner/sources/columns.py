@@ -91,7 +91,7 @@ def find_columns(
 
 
 _EXPECTED = {
-    "image": "images are bytes, or a struct of bytes and path. A list of URLs is downloaded first, with img2dataset",
+    "image": "images are bytes, or a struct of bytes and path. A list of URLs is scanned with --format urls",
     "embedding": "embeddings are lists of floats",
 }
 

@@ -47,7 +47,7 @@ class Img2datasetSource(FileSource):
     """A folder that img2dataset wrote, as ``webdataset``, ``parquet`` or ``files``.
 
     Rows come in the order of the tar (of the file; of the keys), then those that only the side-car Parquet lists, by key:
-    failed downloads as ``missing`` with ``status: error_message``. ``sha256`` is of the file as downloaded, before any
+    failed downloads as ``missing`` with ``status: error_message``, what was downloaded and is no image as ``unreadable``. ``sha256`` is of the file as downloaded, before any
     resizing. A tar without its side-car is read as plain webdataset.
     """
 
@@ -99,7 +99,9 @@ class Img2datasetSource(FileSource):
             broken = error
         for key in sorted(listed):
             row = listed[key]
-            row.status = "missing"
+            # What came and is no image is not missing: it is there, and nothing to look at.
+            is_unreadable = row.error_message is not None and row.error_message.startswith("failed_to_resize")
+            row.status = "unreadable" if is_unreadable else "missing"
             row.error_message = row.error_message or f"listed as downloaded, but not in {shard.url}"
             yield row
         if broken is not None:

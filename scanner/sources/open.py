@@ -9,7 +9,7 @@ from itertools import islice
 
 from scanner.core.errors import BrokenShardError, SourceError, nearest
 from scanner.sources.clip_retrieval import ClipRetrievalSource
-from scanner.sources.columns import find_payload, list_columns
+from scanner.sources.columns import find_columns, find_payload, list_columns
 from scanner.sources.embeddings_parquet import EmbeddingsParquetSource
 from scanner.sources.file_source import FileSource
 from scanner.sources.folder import FolderSource
@@ -26,6 +26,9 @@ FORMATS: dict[str, type[FileSource]] = {
     for source in (FolderSource, WebdatasetSource, Img2datasetSource, ParquetSource, ClipRetrievalSource, EmbeddingsParquetSource)
 }
 """Every format by its name. A new one is a class in a file of its own, a line here, and a rule in ``detect_format``."""
+
+URL_LIST = "urls"
+"""What ``detect_format`` calls Parquet with URLs of images and no images: no source, but what one is downloaded from."""
 
 _MAX_LOOKED_AT = 20_000
 
@@ -46,6 +49,10 @@ def open_source(
     """
     if format == "auto":
         format = detect_format(url)
+    if format == URL_LIST:
+        raise SourceError(
+            f"{url!r} is a list of URLs.", next_step="`scanner scan` downloads it; here give the folder of images it made."
+        )
     if format not in FORMATS:
         raise SourceError(f"{format!r} is no format of a source.", next_step=nearest(format, [*FORMATS, "auto"]))
     return FORMATS[format](url, caption_column=caption_column, image_column=image_column)
@@ -54,7 +61,7 @@ def open_source(
 def detect_format(url: str) -> str:
     """The format of what lies at ``url``, from names and, for Parquet, the columns of one file.
 
-    In a folder, the first that fits of: clip-retrieval, img2dataset, webdataset, parquet, embeddings-parquet, folder.
+    In a folder, the first that fits of: clip-retrieval, img2dataset, webdataset, parquet, embeddings-parquet, urls, folder.
 
     Raises:
         SourceError: nothing is there, or nothing of a known format; says what was found.
@@ -71,14 +78,15 @@ def detect_format(url: str) -> str:
     reason = ""
     if parquets:
         found, reason = _parquet_format(place, parquets)
-        if found:
+        # A list beside images may be where they came from.
+        if found and not (found == URL_LIST and any(is_image_name(name) for name in names)):
             return found
     if any(is_image_name(name) for name in names):
         if place.names is not None:
             raise SourceError(f"{url!r} is an image, not a set.", next_step="Give the folder that holds it.")
         return FolderSource.format
     if reason:
-        step = "Name the column with --image-column, and --format parquet. A list of URLs is downloaded first, with img2dataset."
+        step = "Name the column with --image-column, and --format parquet. A list of URLs has a column called url."
         raise SourceError(reason, next_step=step)
     raise SourceError(
         f"{url!r} is of no known format: {_inventory(names)}, no image, tar or Parquet file.",
@@ -122,6 +130,8 @@ def _parquet_format(place: Place, names: list[str]) -> tuple[str | None, str]:
             return ParquetSource.format, ""
         if find_payload(schema, "embedding"):
             return EmbeddingsParquetSource.format, ""
+        if find_columns(schema, payload="none", where=name).url is not None:
+            return URL_LIST, ""
         return None, f"{name} has neither images nor embeddings; its columns are {list_columns(schema)}."
     return None, problem
 
