@@ -47,8 +47,8 @@ class Img2datasetSource(FileSource):
     """A folder that img2dataset wrote, as ``webdataset``, ``parquet`` or ``files``.
 
     Rows come in the order of the tar (of the file; of the keys), then those that only the side-car Parquet lists, by key:
-    failed downloads as ``missing`` with ``status: error_message``, what was downloaded and is no image as ``unreadable``. ``sha256`` is of the file as downloaded, before any
-    resizing. A tar without its side-car is read as plain webdataset.
+    failed downloads as ``missing`` with ``status: error_message``, what was downloaded and is no image as ``unreadable``.
+    ``sha256`` is of the file as downloaded, before any resizing. A tar without its side-car is read as plain webdataset.
     """
 
     format = "img2dataset"

@@ -27,6 +27,7 @@ def npy():
 IMAGES = parquet_bytes({"image": [b"x"]})
 EMBEDDINGS = parquet_bytes({"embedding": [[1.0]]})
 URLS = parquet_bytes({"url": ["http://a.b"], "caption": ["c"]})
+NEITHER = parquet_bytes({"link": ["http://a.b"]})
 TAR = tar_bytes([("a.jpg", image(1))])
 
 SETS = [
@@ -65,7 +66,8 @@ def test_formats_are_recognised(root, format, files, suffix):
     ("files", "message"),
     [
         ({"a.csv": b"", "b.csv": b"", "c.csv": b"", "d": b""}, "3 .csv files, 1 file without extension, no image, tar or Par"),
-        ({"u.parquet": URLS}, "u.parquet has neither images nor embeddings; its columns are 'url' (string), 'caption' (string)"),
+        ({"u.parquet": URLS}, "is a list of URLs"),
+        ({"u.parquet": NEITHER}, "u.parquet has neither images nor embeddings; its columns are 'link' (string)"),
         ({"u.parquet": b"PAR1"}, "u.parquet is broken or no Parquet file"),
         ({".hidden/a.jpg": b""}, "it is empty"),
     ],
