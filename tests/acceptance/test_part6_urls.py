@@ -96,8 +96,8 @@ def test_a_list_of_urls_becomes_risk_tables(tmp_path, img2dataset):
         assert {asked[f"/slow/{i}"] for i, kind in enumerate(wanted) if kind == "slow"} == {2}
         assert {asked[f"/missing/{i}"] for i, kind in enumerate(wanted) if kind == "missing"} == {1}
 
-        top = run.sql("SELECT num_images FROM group_risk ORDER BY risk_rank LIMIT 1").fetchone()
-        assert top == (NUM_COPIES,)
+        top = run.sql("SELECT num_images FROM group_risk ORDER BY risk_rank LIMIT 1").fetchall()
+        assert top == [(NUM_COPIES,)]
 
         server.is_mended = True
         subprocess.run(command, check=True, cwd=tmp_path)
