@@ -136,26 +136,27 @@ def _fitting_below(runner: Runner, size: int, clock: Callable[[], float]) -> int
 
 def _rate(runner: Runner, size: int, clock: Callable[[], float]) -> float | None:
     """Images a second of some batches in a row, after one that does not count; None where memory does not hold them."""
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (*runner.size, 3), np.uint8)
-    is_full = False
-    rate = 0.0
+    image = np.random.default_rng(0).integers(0, 256, (*runner.size, 3), np.uint8)
+    waits: deque[Wait] = deque()
+    seconds = 0.0
     try:
         pixels = runner.pack([image] * size)
         runner.start(pixels)()
         start = clock()
-        waits = deque([runner.start(pixels)])
-        for _ in range(_TURNS - 1):
+        for _ in range(_TURNS):
             waits.append(runner.start(pixels))
-            waits.popleft()()
+            if len(waits) > runner.depth:
+                waits.popleft()()
         while waits:
             waits.popleft()()
-        rate = _TURNS * size / max(clock() - start, 1e-9)
+        seconds = clock() - start
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        is_full = True
-    if is_full:
+    if not seconds:
+        # Outside the handler, where the traceback no longer holds what filled the memory.
+        for wait in waits:
+            wait()
         runner.release()
         return None
-    return rate
+    return _TURNS * size / seconds

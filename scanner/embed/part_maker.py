@@ -35,6 +35,9 @@ from scanner.sources.base import Sample, Source
 READY_ROWS = 8192
 """Vectors that are taken over at once where the source holds them."""
 
+_Numbered = tuple[int, ShardRow, Sample]
+"""A sample with its image_id, and the shard that it is of."""
+
 Choose = Callable[[Callable[[], int]], int]
 """Decides on ``batch_size: auto`` of a GPU, given what measures it."""
 
@@ -69,7 +72,6 @@ class PartMaker:
     """All that parts are made with: encoder, decoding workers, a thread that writes. A context manager.
 
     Args:
-        bar: told of images as they are done.
         learn: told of each shard how many rows it had, and how many were expected.
         choose: of ``batch_size: auto`` on a GPU; by default what is measured.
 
@@ -83,14 +85,13 @@ class PartMaker:
         config: RunConfig,
         sources: dict[str, Source],
         *,
-        bar: Bar,
         learn: Callable[[int, int], None] = lambda num_rows, num_expected: None,
         choose: Choose = lambda measure: measure(),
     ) -> None:
         self.store, self.config, self.sources = store, config, sources
         self.ready_dim = next((source.embedding_dim for source in sources.values()), None)
         self.encoder: Encoder | None = None
-        self._bar, self._learn, self._choose = bar, learn, choose
+        self._learn, self._choose = learn, choose
         self._stack = ExitStack()
         self._writer = Writer()
         self._runner: Runner | None = None
@@ -119,9 +120,9 @@ class PartMaker:
             peak_worker_memory_bytes=preparer.peak_worker_memory_bytes() if preparer else 0,
         )
 
-    def make(self, plan: PartPlan) -> None:
+    def make(self, plan: PartPlan, bar: Bar) -> None:
         """Reads, decodes and encodes the shards of a part; its files are written while the next is made, where they are not
-        there yet.
+        there yet. ``bar`` is told of images as they are done.
 
         Raises:
             EncoderError: see ``load_encoder`` and ``Feed.run``.
@@ -130,18 +131,18 @@ class PartMaker:
         rows, shards = PartRows(), {row.shard_id: row for row in plan.shards}
         facts: dict[int, dict[str, Any]] = {}
         if self.ready_dim:
-            found: Iterator[tuple[list[int], NDArray[np.float32]]] = prefetch(self._ready(plan, rows, facts), depth=2)
+            found: Iterator[tuple[list[int], NDArray[np.float32]]] = prefetch(self._ready(self._samples(plan, facts, bar), rows), depth=2)
         else:
             feed = self.get_feed()
             feed.begin_part()
-            found = feed.run(prefetch(self._batches(plan, rows, facts), depth=2))
+            found = feed.run(prefetch(self._batches(self._samples(plan, facts, bar), rows), depth=2))
         told = 0
         for ids, vectors in found:
             if ids:
                 rows.add_embeddings(ids, vectors)
-            self._bar.advance(rows.num_images - told)
+            bar.advance(rows.num_images - told)
             told = rows.num_images
-        self._bar.advance(rows.num_images - told)
+        bar.advance(rows.num_images - told)
         self._num_read += rows.num_images
         assert set(facts) == set(shards), "every shard of a part is accounted for"
         metadata = self._metadata()
@@ -185,7 +186,7 @@ class PartMaker:
     def _resized_on(self) -> Literal["cpu", "gpu"]:
         return resize_place(self.config.compute.resize, self.get_encoder())
 
-    def _samples(self, plan: PartPlan, facts: dict[int, dict[str, Any]]) -> Iterator[tuple[int, ShardRow, Sample]]:
+    def _samples(self, plan: PartPlan, facts: dict[int, dict[str, Any]], bar: Bar) -> Iterator[_Numbered]:
         """Samples of the part's shards with their ids; notes how each shard ended."""
         for row in plan.shards:
             count, status, message = 0, "current", None
@@ -195,15 +196,15 @@ class PartMaker:
                     count += 1
             except BrokenShardError as error:
                 status, message = "broken", error.message
-                self._bar.say(f"{row.dataset}/{row.url}: {error.message} ({count:,} rows kept)")
+                bar.say(f"{row.dataset}/{row.url}: {error.message} ({count:,} rows kept)")
             facts[row.shard_id] = {"num_rows": count, "status": status, "error_message": message}
             self._learn(count, row.num_rows_estimate)
 
-    def _batches(self, plan: PartPlan, rows: PartRows, facts: dict[int, dict[str, Any]]) -> Generator[Batch]:
+    def _batches(self, samples: Iterator[_Numbered], rows: PartRows) -> Generator[Batch]:
         """Batches of decoded images, never across parts; rows of ``images`` are noted on the way."""
 
-        def with_bytes() -> Iterator[tuple[tuple[int, ShardRow, Sample], bytes]]:
-            for id_, row, sample in self._samples(plan, facts):
+        def with_bytes() -> Iterator[tuple[_Numbered, bytes]]:
+            for id_, row, sample in samples:
                 if sample.data is None:
                     rows.add_image(id_, row.dataset, sample, None)
                     continue
@@ -225,13 +226,11 @@ class PartMaker:
         if ids:
             yield Batch(ids=ids, pixels=runner.pack(images))
 
-    def _ready(
-        self, plan: PartPlan, rows: PartRows, facts: dict[int, dict[str, Any]]
-    ) -> Generator[tuple[list[int], NDArray[np.float32]]]:
+    def _ready(self, samples: Iterator[_Numbered], rows: PartRows) -> Generator[tuple[list[int], NDArray[np.float32]]]:
         """Embeddings that the source holds, brought to unit length; what has no length is a row ``unreadable``."""
         ids: list[int] = []
         vectors: list[NDArray[np.float32]] = []
-        for id_, row, sample in self._samples(plan, facts):
+        for id_, row, sample in samples:
             vector = sample.embedding
             if vector is not None:
                 norm = float(np.linalg.norm(vector))

@@ -167,14 +167,14 @@ def _work(share: Share, connection: Connection, size: Any, lock: Lock) -> None:
 
     relay = _Relay(connection)
     sources = {name: _unread(source) for name, source in share.sources.items()}
-    with PartMaker(Store(share.store_url), share.config, sources, bar=relay, choose=choose) as maker:
+    with PartMaker(Store(share.store_url), share.config, sources, choose=choose) as maker:
         try:
             while True:
                 relay.send("next")
                 plan = connection.recv()
                 if plan is None:
                     break
-                maker.make(plan)
+                maker.make(plan, relay)
             maker.wait()
         except Exception as error:
             relay.send("failed", " ".join(str(error).split())[:500] or type(error).__name__)

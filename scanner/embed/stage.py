@@ -25,7 +25,6 @@ from scanner.embed.part_maker import PartMaker, PartPlan, Work
 from scanner.embed.processes import make_on_gpus
 from scanner.embed.registry import ShardRow, commit_shards, read_shards, register
 from scanner.models.device import visible_gpus
-from scanner.models.encoders import Encoder
 from scanner.models.loading import encoder_identity
 from scanner.sources.base import Source
 
@@ -64,22 +63,15 @@ class EmbedResult:
 class EmbedStage:
     """The pass over ``sources`` (dataset name to source) into ``store``.
 
-    Args:
-        encoder: taken instead of loading the config's.
+    Attributes:
+        maker: of the parts that this process makes. What it is given before ``run`` (an encoder) it does not load.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        config: RunConfig,
-        sources: dict[str, Source],
-        progress: Progress,
-        *,
-        encoder: Encoder | None = None,
-    ) -> None:
+    def __init__(self, store: Store, config: RunConfig, sources: dict[str, Source], progress: Progress) -> None:
         self.store, self.config, self.sources, self.progress = store, config, sources, progress
         self.result = EmbedResult()
-        self._encoder = encoder
+        self.maker = PartMaker(store, config, sources, learn=self._learn, choose=self._choose)
+        self._plans_of_run: list[PartPlan] = []
         self._bar: Bar
         self._expected = self._read = self._read_expected = 0
         dims = {name: source.embedding_dim for name, source in sources.items()}
@@ -100,13 +92,13 @@ class EmbedStage:
         start = time.perf_counter()
         rows = register(read_shards(self.store), self.sources, part_rows=self.config.store.part_rows)
         commit_shards(self.store, rows)
-        plans = self._plans(rows)
+        self._plans_of_run = plans = self._plans(rows)
         missing = [plan for plan in plans if not self._is_done(plan)]
         self.result.num_parts_made = len(missing)
         self._expected = sum(row.num_rows_estimate for plan in missing for row in plan.shards)
         with self.progress.bar("embed", total=self._expected, unit="images", is_estimate=True) as bar:
             self._bar = bar
-            self._make([plan for plan in missing if not self._copy(plan)], plans)
+            self._make([plan for plan in missing if not self._copy(plan)])
         finished = [self._with_rows(plan) for plan in plans]
         images, embeddings = [plan.images for plan in finished], [plan.embeddings for plan in finished]
         facts = {id_: found for part in images for id_, found in self._shard_facts(part).items()}
@@ -119,23 +111,17 @@ class EmbedStage:
         result.num_images, result.num_embedded = sum(p.num_rows for p in images), sum(p.num_rows for p in embeddings)
         return result
 
-    def _make(self, missing: list[PartPlan], plans: list[PartPlan]) -> None:
+    def _make(self, missing: list[PartPlan]) -> None:
         """Parts that are not there: shared out among GPUs where there are several, what they left and all else here."""
         total = Work()
         gpus = self._gpus(len(missing))
         if len(gpus) > 1:
-            known = self._batch_size_of(plans)
+            known = self._known_batch_size()
             total.add(make_on_gpus(gpus, missing, self.store, self.config, self.sources, bar=self._bar, batch_size=known))
             missing = [plan for plan in missing if not self._is_done(plan)]
-
-        def choose(measure: Callable[[], int]) -> int:
-            return self._batch_size_of(plans) or measure()
-
-        maker = PartMaker(self.store, self.config, self.sources, bar=self._bar, learn=self._learn, choose=choose)
-        maker.encoder = self._encoder
-        with maker:
+        with self.maker as maker:
             for plan in missing:
-                maker.make(plan)
+                maker.make(plan, self._bar)
             maker.wait()
             total.add(maker.work())
         result = self.result
@@ -145,15 +131,19 @@ class EmbedStage:
     def _gpus(self, num_parts: int) -> list[str]:
         """Those that are to have a process of their own; none where one process does as well."""
         compute = self.config.compute
-        is_cpu = compute.device == "cpu" or self.config.encoder.name == "pixels" or self.ready_dim or self._encoder
+        is_cpu = compute.device == "cpu" or self.config.encoder.name == "pixels" or self.ready_dim or self.maker.encoder
         if num_parts < 2 or is_cpu or compute.gpus == 1:
             return []
         found = visible_gpus()
         return found[: min(num_parts, len(found) if compute.gpus == "auto" else compute.gpus)]
 
-    def _batch_size_of(self, plans: list[PartPlan]) -> int | None:
+    def _choose(self, measure: Callable[[], int]) -> int:
+        """The batch size of a GPU where it is to be found."""
+        return self._known_batch_size() or measure()
+
+    def _known_batch_size(self) -> int | None:
         """What GPUs made parts of this run with, so that a scan that goes on stays with it; None before the first."""
-        for plan in plans:
+        for plan in self._plans_of_run:
             if self.store.has_part("embeddings", plan.embeddings):
                 _, told = self.store.part_metadata("embeddings", plan.embeddings)
                 if told.get("device") == "cuda":
