@@ -41,6 +41,7 @@ PUBLISHED = {"ViT-B-32": 2500, "ViT-L-14": 312}
 """Images/s of clip-retrieval on one A100, https://github.com/rom1504/clip-retrieval/blob/main/docs/distributed_clip_inference.md."""
 MOST_BYTES = 10 * 2**20
 SIDE = 384
+SHARD_ROWS = 4096
 TURNS = 3
 
 
@@ -164,10 +165,33 @@ def encoder_rates(
         compiled.start(compiled.pack(list(islice(cycle(fitted), size))))()
         found["compiling_s"] = time.perf_counter() - start
         found["compiled_encoder_images_per_s"] = fed_rate(compiled, fitted, size, args)
+        found["processes"] = process_rates(embed.encoder_name(name, work), shards, work, size, args)
     if name in PUBLISHED:
         end_to_end = [value["images_per_s"] for key, value in found.items() if key.startswith("end_to_end")]
         found["published_images_per_s"] = PUBLISHED[name]
         found["times_published"] = max(end_to_end) / PUBLISHED[name]
+    return found
+
+
+def process_rates(name: str, shards: Path, work: Path, size: int, args: argparse.Namespace) -> dict[str, float]:
+    """Images/s of the pass by one process and by one for each GPU, their start included; empty where there is one GPU."""
+    from scanner.core.config import RunConfig, override
+    from scanner.core.progress import Progress
+    from scanner.core.store import Store
+    from scanner.embed.stage import EmbedStage
+    from scanner.models.device import visible_gpus
+    from scanner.sources.open import open_source
+
+    num_gpus, found = len(visible_gpus()), {}
+    for count in (1, num_gpus) if num_gpus > 1 else ():
+        settings = {
+            "sources": [{"url": str(shards), "name": "set"}], "encoder.name": name, "encoder.batch_size": size,
+            "store.part_rows": SHARD_ROWS, "compute.workers": args.workers, "compute.gpus": count,
+        }  # fmt: skip
+        store = Store(str(work / f"gpus-{count}-{Path(name).stem}"))
+        sources = {"set": open_source(str(shards))}
+        result = EmbedStage(store, override(RunConfig(), settings), sources, Progress(quiet=True)).run()
+        found[str(count)] = result.images_per_s
     return found
 
 
@@ -292,7 +316,7 @@ def lab_jpegs(*, count: int, most_bytes: int = MOST_BYTES) -> list[bytes]:
     return found
 
 
-def write_tars(folder: Path, jpegs: Sequence[bytes], *, num_images: int, shard_rows: int = 4096) -> None:
+def write_tars(folder: Path, jpegs: Sequence[bytes], *, num_images: int, shard_rows: int = SHARD_ROWS) -> None:
     """``num_images`` samples in tars, the JPEGs again and again."""
     folder.mkdir()
     source: Iterator[bytes] = islice(cycle(jpegs), num_images)
@@ -334,6 +358,7 @@ def table(result: dict[str, Any]) -> list[str]:
                 if whole := found.get(f"end_to_end_resized_on_{place}"):
                     text = f"{whole['images_per_s']:,.0f} images/s ({whole['ratio']:.2f} of the bound)"
                     rows.append((f"{name}: end to end, resized on the {place.upper()}", text))
+            rows += [(f"{name}: {n} GPU processes", f"{rate:,.0f} images/s") for n, rate in found.get("processes", {}).items()]
             if "times_published" in found:
                 text = f"{found['times_published']:.2f} x {found['published_images_per_s']:,} images/s (one A100)"
                 rows.append((f"{name}: against clip-retrieval", text))

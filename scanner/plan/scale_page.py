@@ -39,12 +39,30 @@ What a scan of ten million to five billion images would take, and where this pro
 sizes.** The largest search that was run is ten million planted embeddings ([benchmarks](../benchmarks/README.md)). All else is what
 `scanner plan` reckons ([plan.md](plan.md)) from a few measured rates and many assumed ones: take it for its order of magnitude.
 """
+_PASS = """\
+## The pass on GPUs
+
+- **Batches.** Decoding processes hand pixels over; they are packed into page-locked memory, copied on a stream of their own while the
+  batch before is computed, resized and normalised on the GPU, encoded in bf16, and their vectors come back while the next batch runs.
+  Files are written by a thread while the next part is made. `compute.resize: cpu` leaves the resize to the decoding processes; images
+  above a megapixel and long strips always stay with them. Pixels of the two places differ by one level at most.
+- **Batch size.** `encoder.batch_size: auto` doubles from 64 while that gains a twentieth, up to 2,048. Where memory runs out, what is
+  under way is finished, the batch is halved, and so are all that follow; each image is encoded once. Each part records the sizes that it
+  was made with, the device, and where images were resized. A scan that goes on keeps the size that it began with.
+- **Several GPUs.** One process each (`compute.gpus`), with its share of the decoding processes, asks for a part whenever it has none.
+  Which one made a part does not show in it. What a process leaves undone is made at the end.
+- **torch.compile** is an option (`compute.compile_encoder`), off because nobody has measured what it gains. JPEGs are decoded on the
+  cores: hashes want their pixels there. What nvJPEG would give is among what the benchmark asks.
+
+No GPU was at hand: all of this is tested on CPUs, with stand-ins for streams and for memory that runs out. One command measures it,
+`python benchmarks/gpu.py` ([benchmarks](../benchmarks/README.md#not-measured-yet)).
+"""
 
 
 def scale_page() -> str:
     """The whole page."""
     plans = [_plan("ViT-B-32", 8, "h100", None, "avx2", images) for images in SIZES]
-    return "\n".join([_TOP, *_stages(plans), *_totals(), *_single_node(plans), *_limits(), *_assumed(plans)]) + "\n"
+    return "\n".join([_TOP, *_stages(plans), *_totals(), *_single_node(plans), *_limits(), _PASS, *_assumed(plans)]) + "\n"
 
 
 def least_memory(num_rows: int, dim: int, threads: int) -> dict[str, int]:

@@ -88,7 +88,8 @@ def join(job: Job) -> StageCost:
         # Two cells of the size in which a row lies on average: the one that is joined, and the next that is read.
         rows_of_a_cell = min(skew.value * job.images * (1 + job.guests_a_row) / job.num_cells, job.images)
         held = 2 * rows_of_a_cell * 2 * job.dim
-        memory, scratch = _memory(job, held + job.workers_bytes), scratch_bytes(job) + parents.value * job.images
+        workers = machine.cores * rates["join_worker_bytes"].value
+        memory, scratch = _memory(job, held + workers), scratch_bytes(job) + parents.value * job.images
         constants = (rates["cells_a_row"], skew, parents)
     else:
         memory, scratch = min(float(machine.memory_bytes), job.least_memory_bytes + 4 * job.dim * job.images), 0.0
