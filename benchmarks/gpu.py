@@ -4,16 +4,14 @@
     PYTHONPATH=. python benchmarks/gpu.py --device cpu --tiny         # the same code on a CPU: its numbers mean nothing
     PYTHONPATH=. python benchmarks/gpu.py --sections embed generate
 
-| section | asks |
-| --- | --- |
-| embed | images/s of encoder, preparation and the whole pass, ViT-B-32 and ViT-L-14 with random weights; the encoder's share of the
-bf16 GEMM ceiling of the same card; whether resizing on the GPU, torch.compile and nvJPEG are worth it |
-| join | the exact join: `join_gpu.py` |
-| generate | sampling against the network's bare loop: `generate.py`, the toy model and one of the size of Stable Diffusion 1.x |
-| train | steps/s of the training loop in fp32 and under bf16 autocast |
+embed     images/s of encoder, preparation and the whole pass, ViT-B-32 and ViT-L-14 with random weights; the encoder's share of
+          the bf16 GEMM ceiling of the same card; whether resizing on the GPU, torch.compile and nvJPEG are worth it
+join      the exact join: join_gpu.py
+generate  sampling against the network's bare loop: generate.py, the toy model and one of the size of Stable Diffusion 1.x
+train     images/s of the training loop in fp32 and under bf16 autocast
 
-The JPEGs are drawn by scanner.lab, 384 pixels on the longer side, at most 10 MiB of distinct ones, repeated in tars. Without a GPU
-nothing is measured and the exit code is 2; a section that fails is told, the others go on, and the exit code is 1.
+The JPEGs are drawn by scanner.lab, 384 pixels on the longer side, at most 10 MiB of distinct ones, repeated in tars. Without a
+GPU nothing is measured and the exit code is 2; a section that fails is told, the others go on, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -38,7 +36,8 @@ from numpy.typing import NDArray
 SECTIONS = ("embed", "join", "generate", "train")
 MODELS = ("ViT-B-32", "ViT-L-14")
 PUBLISHED = {"ViT-B-32": 2500, "ViT-L-14": 312}
-"""Images/s of clip-retrieval on one A100, https://github.com/rom1504/clip-retrieval/blob/main/docs/distributed_clip_inference.md."""
+"""Images/s of clip-retrieval on one A100
+(https://github.com/rom1504/clip-retrieval/blob/main/docs/distributed_clip_inference.md)."""
 MOST_BYTES = 10 * 2**20
 SIDE = 384
 SHARD_ROWS = 4096
@@ -133,7 +132,8 @@ def encoder_rates(
     start = time.perf_counter()
     size = 8 if args.tiny else find_batch_size(runner)
     found: dict[str, Any] = {
-        "batch_size": size, "batch_size_found_in_s": time.perf_counter() - start, "precision": encoder.precision, "dim": encoder.dim,
+        "batch_size": size, "batch_size_found_in_s": time.perf_counter() - start, "precision": encoder.precision,
+        "dim": encoder.dim,
     }  # fmt: skip
     with ImagePreparer(encoder.preprocess, workers=args.workers) as preparer:
         fitted = embed.prepared(preparer, jpegs)
@@ -286,7 +286,8 @@ def train_section(args: argparse.Namespace) -> dict[str, Any]:
 
         with tempfile.TemporaryDirectory() as folder:
             schedule = Schedule(steps=steps, seed=0, learning_rate=1e-3, warmup_steps=max(1, steps // 10), checkpoint_every=steps)
-            train({"unet": unet}, loss, schedule, folder=Path(folder), name="train", progress=Progress(quiet=True), is_bf16=is_bf16)
+            progress = Progress(quiet=True)
+            train({"unet": unet}, loss, schedule, folder=Path(folder), name="train", progress=progress, is_bf16=is_bf16)
         values = torch.stack(losses).cpu()
         # Of the second half: in the first, kernels are chosen. The loop looks at each loss, so the clock is that of whole steps.
         first = len(times) // 2 if len(times) > 3 else 0

@@ -67,7 +67,8 @@ def test_a_section_that_fails_leaves_the_others(gpu, capsys, monkeypatch, tmp_pa
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(gpu, "join_section", fail)
-    monkeypatch.setattr(gpu, "train_section", lambda args: {p: {"images_per_s": 1, "first_loss": 1, "last_loss": 1} for p in ("fp32", "bf16")})
+    trained = {"images_per_s": 1, "first_loss": 1, "last_loss": 1}
+    monkeypatch.setattr(gpu, "train_section", lambda args: {"fp32": trained, "bf16": trained})
     out = tmp_path / "out.json"
     assert gpu.main(["--device", "cpu", "--tiny", "--sections", "join", "train", "--out", str(out)]) == 1
     assert json.loads(out.read_text())["failed"] == ["join"]
@@ -82,7 +83,7 @@ def test_the_other_sections_are_the_other_benchmarks(gpu, monkeypatch):
     import join_gpu
 
     asked = []
-    monkeypatch.setattr(generate, "measure", lambda options: asked.append((options.model, options.dtype, options.batch_size)) or {})
+    monkeypatch.setattr(generate, "measure", lambda o: asked.append((o.model, o.dtype, o.batch_size)) or {})
     monkeypatch.setattr(join_gpu, "measure", lambda options: asked.append((options.smoke, options.sizes)) or {})
     for arguments in (["--join-sizes", "1000"], ["--device", "cpu", "--tiny"]):
         args = gpu.parse_args(arguments)

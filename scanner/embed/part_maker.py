@@ -130,12 +130,14 @@ class PartMaker:
         """
         rows, shards = PartRows(), {row.shard_id: row for row in plan.shards}
         facts: dict[int, dict[str, Any]] = {}
+        samples = self._samples(plan, facts, bar)
+        found: Iterator[tuple[list[int], NDArray[np.float32]]]
         if self.ready_dim:
-            found: Iterator[tuple[list[int], NDArray[np.float32]]] = prefetch(self._ready(self._samples(plan, facts, bar), rows), depth=2)
+            found = prefetch(self._ready(samples, rows), depth=2)
         else:
             feed = self.get_feed()
             feed.begin_part()
-            found = feed.run(prefetch(self._batches(self._samples(plan, facts, bar), rows), depth=2))
+            found = feed.run(prefetch(self._batches(samples, rows), depth=2))
         told = 0
         for ids, vectors in found:
             if ids:

@@ -69,7 +69,7 @@ def scratch_sort(job: Job) -> StageCost | None:
 
 
 def join(job: Job) -> StageCost:
-    """Every pair of rows, or of the rows of a cell: bounds on a CPU, products of all numbers on a GPU, which has no part in cells."""
+    """Every pair of rows, or of the rows of a cell: bounds on a CPU, products of all numbers on a GPU, which knows no cells."""
     rates, machine = job.rates, job.machine
     if machine.gpus and job.search == "join":
         peak, share = rates[f"gpu_bf16_{machine.gpu}"], rates["gpu_utilisation"]
