@@ -179,7 +179,7 @@ def whole_pass(
         image: what the workers start with, where the first file of the folder is no image.
     """
     config = RunConfig(
-        sources=(SourceConfig(url=str(folder)),),
+        sources=(SourceConfig(url=str(folder), name="images"),),
         encoder=EncoderConfig(name=encoder.name, batch_size=batch_size),
         compute=ComputeConfig(workers=workers, resize=resize),  # type: ignore[arg-type]
     )

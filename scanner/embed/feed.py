@@ -63,9 +63,13 @@ class Feed:
                     piece = piece.cut(0, self.size)
                 wait = self._start(piece)
                 if wait is None:
+                    is_alone = not under_way
                     while under_way:
                         yield self._finished(under_way)
-                    self._halve(len(piece.ids))
+                    self.runner.release()
+                    # A single image that did not fit beside others is tried again without them.
+                    if is_alone or len(piece.ids) > 1:
+                        self._halve(len(piece.ids))
                     todo.appendleft(piece)
                     continue
                 under_way.append((piece.ids, wait))
@@ -94,7 +98,6 @@ class Feed:
         return ids, vectors
 
     def _halve(self, num_images: int) -> None:
-        self.runner.release()
         if num_images == 1:
             raise EncoderError(
                 "memory does not hold one image beside the encoder",

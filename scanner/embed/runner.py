@@ -96,13 +96,14 @@ class DeviceRunner:
                 batch = torch.cat([batch, batch.new_zeros((self._padded - num, *batch.shape[1:]))])
             fetched = self._device.fetch(self._encoder.on_device(batch)[:num])
 
+        held = [pixels]
+
         def wait() -> NDArray[np.float32]:
             vectors = fetched()
-            # Kept until now: the device may have been reading it.
-            del pixels_held[:]
+            # Not before: until now the device may have been reading them.
+            held.clear()
             return self._encoder.checked(vectors)
 
-        pixels_held = [pixels]
         return wait
 
     def release(self) -> None:
