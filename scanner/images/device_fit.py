@@ -41,9 +41,7 @@ def fit_images(images: Sequence[torch.Tensor], preprocess: Preprocess) -> torch.
         same.setdefault((image.shape[0], image.shape[1]), []).append(row)
     if list(same) == [(target_h, target_w)]:
         return torch.stack(list(images))
-    fitted = torch.full(
-        (len(images), target_h, target_w, 3), preprocess.fill_color, dtype=torch.uint8, device=images[0].device
-    )
+    fitted = torch.full((len(images), target_h, target_w, 3), preprocess.fill_color, dtype=torch.uint8, device=images[0].device)
     for (height, width), rows in same.items():
         at = place(height, width, preprocess)
         top, left = max(at.top, 0), max(at.left, 0)
@@ -65,8 +63,7 @@ def _resize(images: torch.Tensor, at: Placement) -> torch.Tensor:
     from torch.nn import functional
 
     planes = images.permute(0, 3, 1, 2)
-    height, width = planes.shape[2:]
-    for size in ((height, at.width), (at.height, at.width)):
+    for size in ((planes.shape[2], at.width), (at.height, at.width)):
         if planes.shape[2:] != size:
             planes = functional.interpolate(planes.to(torch.float32), size=size, mode=at.interpolation, antialias=True)
             # Overshoot of the first pass is cut off before the second, or edges would differ by many levels.

@@ -41,7 +41,7 @@ class CudaDevice:
     def __init__(self) -> None:
         import torch
 
-        self._copies = torch.cuda.Stream()
+        self._copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def buffer(self, num_bytes: int) -> torch.Tensor:
         """See ``Device``: page-locked, from torch's own cache of such memory, since locking pages takes milliseconds."""
@@ -67,7 +67,7 @@ class CudaDevice:
 
         host = torch.empty(result.shape, dtype=torch.float32, pin_memory=True)
         host.copy_(result, non_blocking=True)
-        done = torch.cuda.Event()
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record(torch.cuda.current_stream())
 
         def wait() -> NDArray[np.float32]:

@@ -132,7 +132,8 @@ class OpenClipEncoder:
 
         with torch.inference_mode(), _repeatable(self.device):
             features = self._forward(pixels)
-            return features / features.norm(dim=1, keepdim=True)
+            unit: torch.Tensor = features / features.norm(dim=1, keepdim=True)
+            return unit
 
     def checked(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """See ``encoders.DeviceEncoder.checked``."""
@@ -162,7 +163,7 @@ class OpenClipEncoder:
             return self._forward(batch)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """The same of uint8 (n, h, w, 3) where the network is. Attention is torch's own fused one: open_clip asks for no weights."""
+        """The same of uint8 (n, h, w, 3) where the network is. Attention is torch's fused one: open_clip asks for no weights."""
         import torch
 
         # ToTensor's and Normalize's arithmetic in their order, in fp32 whatever the model computes in.

@@ -86,14 +86,15 @@ def _plan(model: str, gpus: int, gpu: Gpu, cores: int | None, cpu: Cpu, images: 
 
 def _stages(plans: Sequence[Plan]) -> list[str]:
     """Time, disk and memory by stage and size."""
-    names = list(dict.fromkeys(stage.stage for plan in plans for stage in plan.stages))
+    longest = max(plans, key=lambda plan: len(plan.stages))
+    names = list(dict.fromkeys(stage.stage for plan in (longest, *plans) for stage in plan.stages))
     machine, memory = plans[0].job.machine.words(), show_bytes(MEMORY_BYTES).replace(" ", "")
     storage = show_bytes(plans[0].job.rates["storage"].value)
     times = [
         *((name, *_each(plans, name, lambda stage: show_seconds(stage.duration_s)), _status(plans, name)) for name in names),
         ("pass", *(show_seconds(plan.phases[0].duration_s) for plan in plans), ""),
         ("**whole scan**", *(f"**{show_seconds(plan.duration_s)}**" for plan in plans), ""),
-        ("hours of GPUs at work", *(f"{plan.gpu_hours:,.0f}" for plan in plans), ""),
+        ("hours of GPUs at work", *(f"{plan.gpu_hours:,.1f}" for plan in plans), ""),
         ("search", *(_search(plan) for plan in plans), ""),
     ]
     memories = [

@@ -125,9 +125,7 @@ def test_the_runner_fits_the_encoder(monkeypatch):
     assert isinstance(make_runner(PixelsEncoder(), is_compiled=True), HostRunner)
 
 
-@pytest.mark.parametrize(
-    ("setting", "on_gpu", "on_cpu"), [("auto", "gpu", "cpu"), ("gpu", "gpu", "cpu"), ("cpu", "cpu", "cpu")]
-)
+@pytest.mark.parametrize(("setting", "on_gpu", "on_cpu"), [("auto", "gpu", "cpu"), ("gpu", "gpu", "cpu"), ("cpu", "cpu", "cpu")])
 def test_images_are_resized_where_the_encoder_is_unless_the_config_says_else(setting, on_gpu, on_cpu):
     assert resize_place(setting, FirstByte()) == on_gpu
     assert resize_place(setting, PixelsEncoder()) == on_cpu

@@ -33,12 +33,16 @@ def test_an_error_of_writing_is_raised_by_the_next_piece_or_at_the_end():
         writer.write(fail)
 
 
+def write_and_fail(work):
+    with Writer() as writer:
+        writer.write(work)
+        raise ValueError("of the encoder")
+
+
 def test_what_was_made_before_an_error_is_written():
     done = []
-    with pytest.raises(ValueError, match="of the encoder"), Writer() as writer:
-        writer.write(lambda: done.append(1))
-        raise ValueError("of the encoder")
+    with pytest.raises(ValueError, match="of the encoder"):
+        write_and_fail(lambda: done.append(1))
     assert done == [1]
-    with pytest.raises(ValueError, match="of the encoder"), Writer() as writer:
-        writer.write(fail)
-        raise ValueError("of the encoder")
+    with pytest.raises(ValueError, match="of the encoder"):
+        write_and_fail(fail)
