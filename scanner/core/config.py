@@ -218,7 +218,7 @@ class ComputeConfig(Section):
     """GPUs that embed, by one process each, at least 1; ``auto``: all that CUDA shows."""
     resize: Literal["auto", "cpu", "gpu"] = "auto"
     """Where images are brought to the encoder's size: by the decoding processes, or on the GPU that encodes. Pixels of the two
-    differ by one level at most; the table says which it was. ``auto``: where the encoder runs."""
+    differ by two levels at most; the table says which it was. ``auto``: where the encoder runs."""
     compile_encoder: bool = False
     """Lets torch.compile fuse the encoder; on a GPU only. Off, for nobody has measured what it gains."""
     memory: str = "auto"

@@ -46,7 +46,7 @@ _PASS = """\
   while the batch before is computed, resized and normalised on the GPU, encoded in bf16, and their vectors come back while
   the next batch runs. Files are written by a thread while the next part is made. `compute.resize: cpu` leaves the resize to
   the decoding processes; images above a megapixel and long strips always stay with them. Pixels of the two places differ by
-  one level at most.
+  two levels at most.
 - **Batch size.** `encoder.batch_size: auto` doubles from 64 while that gains a twentieth, up to 2,048. Where memory runs out,
   what is under way is finished, the batch is halved, and so are all that follow; each image is encoded once. Each part
   records the sizes that it was made with, the device, and where images were resized. A scan that goes on keeps the size that

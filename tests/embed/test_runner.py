@@ -70,7 +70,7 @@ def test_images_of_any_size_are_brought_to_the_encoders_on_the_device():
     runner = DeviceRunner(encoder, LateDevice())
     assert runner.start(runner.pack(images))().shape == (4, 1)
     for image, found in zip(images, seen[0].numpy(), strict=True):
-        assert np.abs(found.astype(int) - fit(image, encoder.preprocess)).max() <= 1
+        assert np.abs(found.astype(int) - fit(image, encoder.preprocess)).max() <= 2
 
 
 def test_pieces_of_mixed_sizes_are_the_images_that_went_in():

@@ -82,7 +82,7 @@ def test_on_a_gpu_size_and_place_are_recorded(shards, tmp_path, gpu, monkeypatch
     assert result.num_embedded == 21
     embed(shards, tmp_path / "cpu", encoder=FirstByte(size=(16, 16)), **{"compute.resize": "cpu"})
     assert part_facts(tmp_path / "cpu")[0]["resized_on"] == "cpu"
-    assert np.abs(vectors(tmp_path / "cpu") - vectors(tmp_path / "run")).max() <= 1
+    assert np.abs(vectors(tmp_path / "cpu") - vectors(tmp_path / "run")).max() <= 2
 
 
 def test_a_memory_that_runs_out_loses_no_row_and_is_recorded(shards, tmp_path, gpu):

@@ -27,7 +27,7 @@ def smooth(height, width):
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-def test_pixels_are_within_a_level_of_the_decoding_processes(size, mode, interpolation):
+def test_pixels_are_within_two_levels_of_the_decoding_processes(size, mode, interpolation):
     preprocess = Preprocess(size=size, resize_mode=mode, interpolation=interpolation, fill_color=7)
     images = [make(*shape) for shape in SHAPES for make in (noise, smooth) if can_fit(*shape, preprocess)]
     assert len(images) >= 20
@@ -35,8 +35,9 @@ def test_pixels_are_within_a_level_of_the_decoding_processes(size, mode, interpo
     assert (found.dtype, tuple(found.shape)) == (torch.uint8, (len(images), *size, 3))
     expected = np.stack([fit(image, preprocess) for image in images])
     differences = np.abs(found.numpy().astype(int) - expected)
-    assert differences.max() <= 1
-    assert (differences > 0).mean() < 0.08, "few pixels differ at all"
+    assert differences.max() <= 2
+    assert (differences > 1).mean() < 1e-3
+    assert (differences > 0).mean() < 0.05, "few pixels differ at all"
 
 
 def test_what_has_the_size_already_is_left_alone():
@@ -51,7 +52,7 @@ def test_order_is_kept_and_large_groups_are_cut(monkeypatch):
     images = [noise(*((64, 64) if seed % 3 else (50, 70)), seed) for seed in range(12)]
     found = fit_images([torch.from_numpy(image) for image in images], preprocess).numpy()
     for image, pixels in zip(images, found, strict=True):
-        assert np.abs(pixels.astype(int) - fit(image, preprocess)).max() <= 1
+        assert np.abs(pixels.astype(int) - fit(image, preprocess)).max() <= 2
     assert GROUP_PIXELS == 1 << 24
 
 
