@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +29,14 @@ TURNS = 3
 
 
 def main() -> None:
+    options = parse_args()
+    facts = measure(options)
+    print(json.dumps(facts, indent=1))
+    if options.out:
+        options.out.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="toy", help="toy, sd1-random, or a folder of a StableDiffusionPipeline")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -37,7 +46,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--guidance", type=float, default=7.5)
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Rates of the generator and of its bare loop, in turns."""
     with tempfile.TemporaryDirectory() as folder:
         model = _random_sd1(Path(folder)) if options.model == "sd1-random" else options.model
         generator = load_generator(model, device=options.device, dtype=options.dtype, batch_size=options.batch_size)
@@ -53,16 +66,13 @@ def main() -> None:
             bare.append(seconds)
             whole.append(generated)
     per_batch = statistics.median(bare)
-    facts = {
+    return {
         "model": options.model, "device": torch.cuda.get_device_name() if options.device == "cuda" else platform.machine(),
         "dtype": options.dtype, "batch_size": options.batch_size, "steps": options.steps, "guidance": options.guidance,
         "bare_images_per_s": options.batch_size / per_batch, "images_per_s": num / statistics.median(whole),
         "share_of_bare": per_batch * options.batches / statistics.median(whole), "torch": torch.__version__,
         "threads": torch.get_num_threads(), "turns": TURNS,
     }  # fmt: skip
-    print(json.dumps(facts, indent=1))
-    if options.out:
-        options.out.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
 
 def _timed(device: str, work: Callable[[], None]) -> float:

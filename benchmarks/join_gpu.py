@@ -35,6 +35,13 @@ TOP = 64
 
 def main() -> None:
     args = parse_args()
+    result = measure(args)
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Ceiling, correctness, joins of every size, peers; printed as they come."""
     if args.smoke:
         os.environ.setdefault("TRITON_INTERPRET", "1")
         args.sizes, args.peer_size, args.check_size, args.dim, args.squares = [300, 500], 200, 200, 128, [128]
@@ -69,8 +76,7 @@ def main() -> None:
     days = fastest["wall_s"] * (PROJECTED / fastest["n"]) ** 2 / 86_400
     result["projection"] = {"n": PROJECTED, "from_n": fastest["n"], "gpu_days": days, "is_extrapolated": True}
     print(f"extrapolated to {PROJECTED:,} rows: {days:.2f} days of this card")
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    return result
 
 
 def ceiling(squares: list[int], device: str) -> list[dict[str, Any]]:
@@ -287,7 +293,7 @@ def machine(device: str) -> dict[str, Any]:
     return found
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--dim", type=int, default=512)
@@ -299,7 +305,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--out", type=Path)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from scanner.cli.main import cli
 from scanner.core.reference import commands_page, configs_page, queries_page, tables_page
 from scanner.gate.page import policies_page
 from scanner.plan.page import plan_page
+from scanner.plan.scale_page import scale_page
 
 
 def pages() -> dict[str, str]:
@@ -20,6 +21,7 @@ def pages() -> dict[str, str]:
         "configs.md": configs_page(),
         "commands.md": commands_page(cli),
         "plan.md": plan_page(),
+        "scale.md": scale_page(),
         "policies.md": policies_page(),
     }
 

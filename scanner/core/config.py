@@ -55,8 +55,17 @@ class EncoderConfig(Section):
     """``open_clip:<model>/<pretrained tag or local file>``, ``small`` (ships with the package) or ``pixels``."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """``auto``: bf16 on a GPU and on CPUs with AVX-512-bf16 or AMX, else fp32."""
-    batch_size: int = Field(default=256, ge=1, le=65536)
-    """Images a forward pass; batches never span parts."""
+    batch_size: int | Literal["auto"] = "auto"
+    """Images a forward pass, 1 to 65,536; batches never span parts. ``auto``: 256 on a CPU; on a GPU the size past which twice as
+    much gains less than a twentieth, measured at the start, and of a scan that goes on the size that it began with. The table
+    says what it was. Where memory runs out, half of it."""
+
+    @field_validator("batch_size")
+    @classmethod
+    def _is_batch(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 1 <= value <= 65_536:
+            raise ValueError("a batch has 1 to 65,536 images")
+        return value
 
 
 class ImagesConfig(Section):
@@ -208,12 +217,26 @@ class ComputeConfig(Section):
     """Decoding processes; ``auto``: one a core."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the encoder runs."""
+    gpus: int | Literal["auto"] = "auto"
+    """GPUs that embed, by one process each, at least 1; ``auto``: all that CUDA shows."""
+    resize: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where images are brought to the encoder's size: by the decoding processes, or on the GPU that encodes. Pixels of the two
+    differ by two levels at most; the table says which it was. ``auto``: where the encoder runs."""
+    compile_encoder: bool = False
+    """Lets torch.compile fuse the encoder; on a GPU only. Off, for nobody has measured what it gains."""
     memory: str = "auto"
     """What the search may take, such as ``16GB``: what does not fit lies in scratch. ``auto``: two thirds of what is free."""
     scratch: str = ""
     """Folder for what does not fit in memory, on a local disk; the system's folder for temporary files if left out."""
     incremental: bool = True
     """Images that were added are compared with all, those that were there before not again with one another."""
+
+    @field_validator("gpus")
+    @classmethod
+    def _is_count(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("give 1 or more, or auto; for none set device to cpu")
+        return value
 
     @field_validator("memory")
     @classmethod

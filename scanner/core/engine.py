@@ -322,7 +322,7 @@ class _Worker(Generic[In]):
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
             target=serve, args=(tasks_r, results_w, calls, memory_bytes, 2 * timeout_s + _ORPHAN_GRACE_S), daemon=True
         )
-        _start_without_main(self.process)
+        start_without_main(self.process)
         tasks_r.close()
         results_w.close()
         self.reader = FrameReader(self.results.fileno())
@@ -355,7 +355,7 @@ def _enlarge(fd: int) -> None:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _start_without_main(process: BaseProcess) -> None:
+def start_without_main(process: BaseProcess) -> None:
     """Start a process that does not import the caller's ``__main__``: it may be a script without a guard, or slow."""
     with _main_swap:
         main = sys.modules["__main__"]

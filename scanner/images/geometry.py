@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scanner.core.preprocess import Interpolation, Preprocess
 
-_WASTE = 4
+WASTE = 4
 """Resized images of more than this many times the pixels that are kept are resized only where they are kept."""
 
 
@@ -75,7 +75,7 @@ def fit(pixels: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8]:
     at = place(height, width, preprocess)
     top, left = max(at.top, 0), max(at.left, 0)
     rows, columns = min(at.height - top, target_h), min(at.width - left, target_w)
-    if at.height * at.width <= _WASTE * target_h * target_w:
+    if at.height * at.width <= WASTE * target_h * target_w:
         window = _resize(pixels, at)[top : top + rows, left : left + columns]
     else:
         window = _resize_window(pixels, at, top, left, rows, columns)

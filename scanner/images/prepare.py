@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scanner.core.engine import TaskFailure, WorkerPool
 from scanner.core.preprocess import Preprocess
 from scanner.images.decode import UnusableImageError, decode, raise_if_memory
+from scanner.images.device_fit import can_fit
 from scanner.images.geometry import fit
 from scanner.images.hashes import is_blank, perceptual_hash, thumbnail
 from scanner.images.pdq import Pdq, pdq
@@ -84,11 +85,18 @@ class ImageFacts:
 
 
 def prepare_image(
-    data: bytes, *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool = False, has_pdq: bool = False
+    data: bytes,
+    *,
+    preprocess: Preprocess,
+    limits: ImageLimits,
+    has_pixel_digest: bool = False,
+    has_pdq: bool = False,
+    is_fitted_later: bool = False,
 ) -> Prepared:
     """Facts of one image and, if it is usable, its pixels (h, w, 3) at ``preprocess.size``. In this very process.
 
-    Of ``limits`` only those on pixels are kept here; time and memory are the pool's.
+    Of ``limits`` only those on pixels are kept here; time and memory are the pool's. With ``is_fitted_later`` an image keeps
+    its size where ``device_fit.fit_images`` can take it.
     """
     sha256 = hashlib.sha256(data).digest()
     try:
@@ -115,6 +123,8 @@ def prepare_image(
         pixel_digest=hashlib.sha256(b"%d %d " % (width, height) + pixels.tobytes()).digest() if has_pixel_digest else None,
         pdq=pdq(pixels) if has_pdq else None,
     )
+    if is_fitted_later and can_fit(height, width, preprocess):
+        return facts, pixels
     return facts, fit(pixels, preprocess)
 
 
@@ -133,6 +143,7 @@ class ImagePreparer:
         workers: processes; by default one a CPU core.
         has_pixel_digest: whether facts carry one; it costs about a millisecond a megapixel.
         has_pdq: whether facts carry a PDQ hash.
+        is_fitted_later: pixels of images that ``device_fit.can_fit`` takes keep their size.
 
     Attributes:
         num_decoded: images prepared, each counted once.
@@ -147,10 +158,12 @@ class ImagePreparer:
         *,
         has_pixel_digest: bool = False,
         has_pdq: bool = False,
+        is_fitted_later: bool = False,
     ) -> None:
         self.preprocess = preprocess
         self.has_pixel_digest = has_pixel_digest
         self.has_pdq = has_pdq
+        self.is_fitted_later = is_fitted_later
         self.limits = limits or ImageLimits()
         self.num_decoded = 0
         self.num_retried = 0
@@ -165,6 +178,7 @@ class ImagePreparer:
                 limits=self.limits,
                 has_pixel_digest=self.has_pixel_digest,
                 has_pdq=self.has_pdq,
+                is_fitted_later=self.is_fitted_later,
             ),
             workers=workers,
             timeout_s=self.limits.timeout_s,
@@ -193,7 +207,7 @@ class ImagePreparer:
         """Facts and pixels of (anything, encoded image), in order; items are pulled a bounded number ahead.
 
         The first of each pair stays in this process and comes back as it is. Pixels are (h, w, 3) uint8 of
-        ``preprocess.size``, None unless the status is ``ok``.
+        ``preprocess.size`` (or of their own, see ``is_fitted_later``), None unless the status is ``ok``.
 
         Raises:
             RuntimeError: the workers cannot start, or preparing failed by a mistake of ours (with the worker's traceback).
@@ -254,13 +268,20 @@ def _chunks(images: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _prepare_chunk(
-    chunk: list[bytes], *, preprocess: Preprocess, limits: ImageLimits, has_pixel_digest: bool, has_pdq: bool
+    chunk: list[bytes],
+    *,
+    preprocess: Preprocess,
+    limits: ImageLimits,
+    has_pixel_digest: bool,
+    has_pdq: bool,
+    is_fitted_later: bool,
 ) -> list[Prepared]:
+    prepare = functools.partial(
+        prepare_image, preprocess=preprocess, limits=limits, has_pixel_digest=has_pixel_digest, has_pdq=has_pdq,
+        is_fitted_later=is_fitted_later,
+    )  # fmt: skip
     try:
-        return [
-            prepare_image(data, preprocess=preprocess, limits=limits, has_pixel_digest=has_pixel_digest, has_pdq=has_pdq)
-            for data in chunk
-        ]
+        return [prepare(data) for data in chunk]
     except RuntimeError as error:
         raise_if_memory(error)
         raise

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from scanner.core.preprocess import Preprocess
@@ -56,3 +57,24 @@ class Encoder(Protocol):
         Raises:
             EncoderError: the model gave a vector that is not finite.
         """
+
+
+@runtime_checkable
+class DeviceEncoder(Encoder, Protocol):
+    """An encoder that can be fed on its device, so that one batch is copied there while another is computed."""
+
+    def on_device(self, pixels: torch.Tensor) -> torch.Tensor:
+        """As ``encode``, of pixels that lie on the device, to float32 vectors that stay there.
+
+        On a GPU it returns before they are computed, and they are not looked at: ``checked`` does that.
+        """
+
+    def checked(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vectors, once they are on the host.
+
+        Raises:
+            EncoderError: one is not finite.
+        """
+
+    def compile(self) -> None:
+        """Lets ``torch.compile`` fuse the network at its next batch, which takes a minute; vectors change in their last bits."""

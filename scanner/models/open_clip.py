@@ -124,13 +124,32 @@ class OpenClipEncoder:
             return np.zeros((0, self.dim), np.float32)
         features = self._features(pixels)
         norms = features.norm(dim=1, keepdim=True)
-        unit: NDArray[np.float32] = (features / norms).cpu().numpy()
-        if not np.isfinite(unit).all():
+        return self.checked((features / norms).cpu().numpy())
+
+    def on_device(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See ``encoders.DeviceEncoder.on_device``."""
+        import torch
+
+        with torch.inference_mode(), _repeatable(self.device):
+            features = self._forward(pixels)
+            unit: torch.Tensor = features / features.norm(dim=1, keepdim=True)
+            return unit
+
+    def checked(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See ``encoders.DeviceEncoder.checked``."""
+        if not np.isfinite(vectors).all():
             raise EncoderError(
                 f"{self.name} gave vectors that are not finite in {self.precision}",
                 next_step="Use precision fp32; if it happens there too, the weights are damaged.",
             )
-        return unit
+        return vectors
+
+    def compile(self) -> None:
+        """See ``encoders.DeviceEncoder.compile``."""
+        import torch
+
+        # Batches are padded to one size, so that there is one program, and no slower one for any size.
+        self._visual = cast("torch.nn.Module", torch.compile(self._visual, dynamic=False))
 
     def _features(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """float32 (n, dim), not yet of unit norm. Bytes go to the device, arithmetic happens there."""
@@ -141,12 +160,18 @@ class OpenClipEncoder:
         with torch.inference_mode(), _repeatable(self.device):
             if self.device == "cuda":
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
-            # ToTensor's and Normalize's arithmetic in their order, in fp32 whatever the model computes in.
-            scaled = batch.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
-            output = self._visual(scaled.sub_(self._mean).div_(self._std).to(self._dtype))
-            # CoCa's tower gives (pooled, tokens); encode_image keeps the first.
-            features: torch.Tensor = output[0] if isinstance(output, tuple) else output
-            return features.to(torch.float32)
+            return self._forward(batch)
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The same of uint8 (n, h, w, 3) where the network is. Attention is torch's fused one: open_clip asks for no weights."""
+        import torch
+
+        # ToTensor's and Normalize's arithmetic in their order, in fp32 whatever the model computes in.
+        scaled = batch.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)
+        output = self._visual(scaled.sub_(self._mean).div_(self._std).to(self._dtype))
+        # CoCa's tower gives (pooled, tokens); encode_image keeps the first.
+        features: torch.Tensor = output[0] if isinstance(output, tuple) else output
+        return features.to(torch.float32)
 
 
 def load_open_clip(

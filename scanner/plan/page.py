@@ -32,12 +32,15 @@ _HOW = """\
   another at the same FLOP/s. `--gflops-an-image` tells the FLOPs of a model that is not known.
 - **Preparing** an image takes time in proportion to its bytes: give `--bytes-an-image` of your set.
 - **Search.** The join of all pairs compares n (n - 1) / 2; with M n rows in k cells it is skew (M n)^2 / (2 k). A CPU
-  computes bounds of a few dozen numbers, a GPU all numbers; the pairs that bounds leave to be computed in full are not counted.
+  computes bounds of a few dozen numbers, a GPU all numbers; GPUs have no part in a search in cells. The pairs that bounds leave
+  to be computed in full are not counted.
   The join is taken unless it does not fit into `--memory` or the cells save more than a tenth of the whole time. How many
   copies collapse before it nobody knows, so every image counts.
 - **Disk.** Vectors take 2 bytes a number. Other tables take the widths of their columns, uncompressed; `images` what it took with
   real alt texts and urls. Scratch holds a vector once for every cell that it joins, and is gone after the search.
 - **Memory** is an upper estimate of all processes together. `--memory` bounds the search; decoders and encoders come before it.
+  A search in cells stops where `--memory` is below what it holds for each image, which is not reckoned here:
+  [scale.md](scale.md) has it.
 
 Where most rates are assumed, those of GPUs, cells, audit and verification among them, take a total for its order of magnitude,
 and measure a thousandth of your set before you rent anything.

@@ -29,7 +29,7 @@ def collapse(job: Job) -> StageCost:
 def fit(job: Job) -> StageCost:
     """k-means on a sample; its centres serve the cells, and outlier_score where there are none."""
     cells, sample, iterations = (job.rates[name] for name in ("cells_per_sqrt_row", "cell_sample_rows", "cell_iterations"))
-    work = _products(job, job.bound_numbers * job.num_cells * job.sample_rows * iterations.value, is_fp32=True)
+    work = _products(job, job.bound_numbers * job.num_cells * job.sample_rows * iterations.value)
     return StageCost(
         stage="cells: fit",
         work=work | _storage(job, 2 * job.dim * job.sample_rows),
@@ -69,10 +69,12 @@ def scratch_sort(job: Job) -> StageCost | None:
 
 
 def join(job: Job) -> StageCost:
-    """Every pair of rows, or of the rows of a cell: bounds on a CPU, products of all numbers on a GPU."""
+    """Every pair of rows, or of the rows of a cell: bounds on a CPU, products of all numbers on a GPU, which knows no cells."""
     rates, machine = job.rates, job.machine
-    if machine.gpus:
-        work = _products(job, job.dim * job.num_compared)
+    if machine.gpus and job.search == "join":
+        peak, share = rates[f"gpu_bf16_{machine.gpu}"], rates["gpu_utilisation"]
+        flops = 2 * job.dim * job.num_compared
+        work = {"gpus": Work(seconds=flops / (peak.value * share.value * machine.gpus), rates=(peak, share))}
     else:
         width, product, bound = (
             rates[name] for name in ("join_width", f"join_product_{machine.cpu.replace('-', '_')}", "join_bound")
@@ -86,7 +88,8 @@ def join(job: Job) -> StageCost:
         # Two cells of the size in which a row lies on average: the one that is joined, and the next that is read.
         rows_of_a_cell = min(skew.value * job.images * (1 + job.guests_a_row) / job.num_cells, job.images)
         held = 2 * rows_of_a_cell * 2 * job.dim
-        memory, scratch = _memory(job, held + job.workers_bytes), scratch_bytes(job) + parents.value * job.images
+        workers = machine.cores * rates["join_worker_bytes"].value
+        memory, scratch = _memory(job, held + workers), scratch_bytes(job) + parents.value * job.images
         constants = (rates["cells_a_row"], skew, parents)
     else:
         memory, scratch = min(float(machine.memory_bytes), job.least_memory_bytes + 4 * job.dim * job.images), 0.0
@@ -126,14 +129,10 @@ def groups(job: Job) -> StageCost:
     )
 
 
-def _products(job: Job, num_products: float, *, is_fp32: bool = False) -> dict[str, Work]:
-    """Matrix products of so many multiplications and additions, two FLOPs each, on the GPUs or on the cores."""
-    machine, rates, flops = job.machine, job.rates, 2 * num_products
-    if not machine.gpus:
-        gemm = rates["cpu_gemm"]
-        return {"cores": Work(seconds=flops / (gemm.value * machine.cores), rates=(gemm,))}
-    peak, share = rates[f"gpu_{'fp32' if is_fp32 else 'bf16'}_{machine.gpu}"], rates["gpu_utilisation"]
-    return {"gpus": Work(seconds=flops / (peak.value * share.value * machine.gpus), rates=(peak, share))}
+def _products(job: Job, num_products: float) -> dict[str, Work]:
+    """Matrix products of so many multiplications and additions, two FLOPs each, on the cores."""
+    gemm = job.rates["cpu_gemm"]
+    return {"cores": Work(seconds=2 * num_products / (gemm.value * job.machine.cores), rates=(gemm,))}
 
 
 def _storage(job: Job, num_bytes: float) -> dict[str, Work]:

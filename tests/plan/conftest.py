@@ -7,7 +7,7 @@ from scanner.plan.model import Model
 from scanner.plan.rates import Rates, shipped_rates
 
 ROUND = {
-    "storage": 1e9, "bytes_an_image": 1e5, "row_images": 100.0, "gpu_bf16_h100": 1e15, "gpu_fp32_h100": 1e14,
+    "storage": 1e9, "bytes_an_image": 1e5, "row_images": 100.0, "gpu_bf16_h100": 1e15,
     "gpu_utilisation": 0.5, "gpu_images_most": 1e6, "encoder_process_bytes": 2e9, "decoder_process_bytes": 1e8,
     "cores_a_gpu": 16.0, "cpu_gemm": 1e11, "duplicate_share": 0.2, "images_a_group": 3.0, "text_bytes": 50.0,
     "collapse_rows": 1e6, "collapse_bytes": 50.0, "cells_per_sqrt_row": 1.0, "cell_sample_rows": 100.0,

@@ -107,9 +107,13 @@ def test_the_scratch_sort_writes_twice_and_reads_in_between(make_job):
     assert cost.work["storage"].seconds == pytest.approx(1 + 3 * 1.24)
 
 
-def test_k_means_on_gpus_is_in_fp32(make_job):
-    cost = stages.fit(make_job(search="cells", gpus=1))
-    assert cost.work["gpus"].seconds == pytest.approx(1.2e11 / 5e13)
+def test_gpus_embed_and_compare_all_pairs_and_have_no_part_in_cells(make_job):
+    cells, join = make_job(search="cells", gpus=1), make_job(gpus=1)
+    on_cores = make_job(search="cells")
+    for stage in (stages.fit, stages.assign, stages.join, stages.audit):
+        assert seconds(stage(cells)) == pytest.approx(seconds(stage(on_cores)))
+    assert "gpus" in stages.join(join).work
+    assert [cost.stage for cost in stages.costs(cells) if "gpus" in cost.work] == ["embed"]
 
 
 def test_cells_are_fewer_where_their_sample_does_not_fit_into_memory(make_job):
