@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import fsspec
 import yaml
 from fsspec.implementations.local import LocalFileSystem
 
-from scanner.core.errors import StoreError
+from scanner.core.errors import ObjectError, StoreError, UnreachableError
+from scanner.core.remote import driver_hint, open_filesystem
 from scanner.core.schemas import TABLES, arrow_schema
 
 if TYPE_CHECKING:
@@ -73,17 +73,18 @@ class Store:
     Args:
         url: folder of the run, local or any fsspec URL.
 
+    Whatever reads or writes raises UnreachableError where the store does not answer, and ObjectError where it refuses.
+
     Raises:
         StoreError: no filesystem answers to the url's protocol.
+        ConfigError: the url holds credentials.
     """
 
     def __init__(self, url: str) -> None:
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(url)
+            self.fs, self.root = open_filesystem(url)
         except (ImportError, ValueError) as error:
-            raise StoreError(
-                f"Cannot open {url!r}: {error}.", next_step="Install the fsspec package of that protocol."
-            ) from error
+            raise StoreError(f"Cannot open {url!r}: {error}.", next_step=driver_hint(url)) from error
         self.url = url
         self.root = self.root.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
@@ -330,6 +331,8 @@ class Store:
         try:
             with self.fs.open(self.path(table, part.name), "rb") as file:
                 return pq.read_table(file, columns=columns)
+        except (ObjectError, UnreachableError):
+            raise
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
                 f"{self.url}/{table}/{part.name} cannot be read: {error}.", next_step="Delete it and run the same scan again."
