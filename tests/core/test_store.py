@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 
 import fsspec
 import pyarrow as pa
@@ -148,6 +151,37 @@ def test_a_lease_of_a_dead_process_is_taken_over():
         with lock(store):
             pass
         assert store.get(LOCK_FILE) is None
+    finally:
+        forget("/test-lease")
+
+
+def test_a_lease_of_this_machine_ends_with_its_process():
+    store = Store("memory://test-lease/run")
+    script = "import sys; from scanner.core import lock; sys.stdout.buffer.write(lock._holder())"
+    try:
+        store.put(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout, LOCK_FILE)
+        with lock(store):  # of a process that ended a moment ago
+            pass
+        with lock(store):
+            alive = store.get(LOCK_FILE)
+        other = json.dumps({**json.loads(alive), "id": "other"}).encode()
+        store.put(other, LOCK_FILE)
+        with pytest.raises(LockedError, match="process"), lock(store):
+            pass
+        assert store.get(LOCK_FILE) == other
+    finally:
+        forget("/test-lease")
+
+
+def test_a_writer_whose_lease_was_taken_over_says_so_and_leaves_the_lock_alone():
+    store = Store("memory://test-lease/run")
+    try:
+        with pytest.raises(LockedError, match="taken over"), lock(store):
+            store.put(b'{"id": "other", "at": 0}', LOCK_FILE)
+        assert store.get(LOCK_FILE) == b'{"id": "other", "at": 0}'
+        with pytest.raises(ZeroDivisionError), lock(store):
+            store.put(b'{"id": "other", "at": 0}', LOCK_FILE)
+            raise ZeroDivisionError
     finally:
         forget("/test-lease")
 
