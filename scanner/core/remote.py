@@ -158,7 +158,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         if not any(sign in path for sign in "*?[") and not kwargs:
-            return [path] if self.exists(path) else []
+            return [self._strip_protocol(path)] if self.exists(path) else []
         return self._tried(path, lambda: self.inner.glob(path, maxdepth=maxdepth, **kwargs))
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
@@ -221,6 +221,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return file
 
     def _tried(self, path: str, call: Callable[[], T]) -> T:
+        path = self._strip_protocol(path)
         return retried(call, what=public(f"{self.name}://{path.lstrip('/')}"), is_up=lambda: self._is_up(path))
 
     def _is_up(self, path: str) -> bool:
