@@ -72,6 +72,7 @@ class Store:
 
     Args:
         url: folder of the run, local or any fsspec URL.
+        scratch: local folder where large files for a distant store wait until they are whole; that of the system by default.
 
     Whatever reads or writes raises UnreachableError where the store does not answer, and ObjectError where it refuses.
 
@@ -80,12 +81,12 @@ class Store:
         ConfigError: the url holds credentials.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, scratch: str = "") -> None:
         try:
             self.fs, self.root = open_filesystem(url)
         except (ImportError, ValueError) as error:
             raise StoreError(f"Cannot open {url!r}: {error}.", next_step=driver_hint(url)) from error
-        self.url = url
+        self.url, self._scratch = url, scratch
         self.root = self.root.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
@@ -123,11 +124,13 @@ class Store:
     def writing(self, *names: str) -> Iterator[IO[bytes]]:
         """A file to be filled, which takes its place whole when the block ends, and not at all if that raises.
 
-        For files that memory does not hold; elsewhere than on a local disk it waits in the system's folder for temporary files.
+        For files that memory does not hold; one for a distant store waits in the scratch folder.
         """
         path = self.path(*names)
         if not self.is_local:
-            with tempfile.NamedTemporaryFile(prefix="scanner-") as waiting:
+            if self._scratch:
+                os.makedirs(self._scratch, exist_ok=True)
+            with tempfile.NamedTemporaryFile(prefix="scanner-", dir=self._scratch or None) as waiting:
                 yield waiting.file
                 waiting.flush()
                 self.fs.put_file(waiting.name, path)

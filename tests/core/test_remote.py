@@ -4,6 +4,7 @@ import errno
 import pickle
 import time
 
+import fsspec
 import pytest
 from flaky import FlakyFileSystem, HTTPClientError
 
@@ -181,3 +182,27 @@ def test_a_lock_that_was_taken_by_a_try_whose_answer_was_lost_is_ours():
     with lock(store):
         assert store.get(LOCK_FILE) is not None
     assert store.get(LOCK_FILE) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [("s3://b/x", {"use_listings_cache": False}), ("gs://b/x", {"use_listings_cache": False}), ("hf://datasets/a/b", {}),
+     ("sftp://host/x", {})],
+)  # fmt: skip
+def test_listings_of_object_stores_are_never_kept(url, options, monkeypatch):
+    given = {}
+
+    def url_to_fs(url, **kwargs):
+        given.update(kwargs)
+        return FlakyFileSystem(), url.partition("://")[2]
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", url_to_fs)
+    open_filesystem(url)
+    assert given == options
+
+
+def test_the_hub_is_an_object_store_of_the_same_kind():
+    """Without a network: the driver is made, its paths are kept, and it goes to another process."""
+    fs, path = open_filesystem("hf://datasets/team/set/data")
+    assert (fs.name, path, fs.is_object_store, fs.is_concurrent) == ("hf", "datasets/team/set/data", True, True)
+    assert type(pickle.loads(pickle.dumps(fs)).inner) is type(fs.inner)

@@ -221,6 +221,18 @@ def test_a_file_is_written_whole_or_not_at_all(store):
     assert [path.rsplit("/", 1)[-1] for path in store.fs.ls(store.path("folder"), detail=False)] == ["a.bin"]
 
 
+def test_a_large_file_for_a_distant_store_waits_in_the_scratch_folder(tmp_path):
+    store = Store("memory://test-scratch/run", scratch=str(tmp_path / "scratch"))
+    try:
+        with store.writing("a.bin") as file:
+            file.write(b"1")
+            assert len(list((tmp_path / "scratch").iterdir())) == 1
+        assert list((tmp_path / "scratch").iterdir()) == []
+        assert store.get("a.bin") == b"1"
+    finally:
+        forget("/test-scratch")
+
+
 def test_an_export_knows_its_run_as_long_as_it_is_there(store, tmp_path):
     run = Store(str(tmp_path / "origin"))
     assert store.origin() is None
