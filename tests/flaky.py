@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import ClassVar
 
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
@@ -20,10 +21,10 @@ class FlakyFileSystem(MemoryFileSystem):
     """``flaky://``. ``fault(operation, path, number)`` may raise, or give bytes in place of those read; number counts from 1."""
 
     protocol = "flaky"
-    store: dict = {}
-    pseudo_dirs = [""]
-    fault: Callable[[str, str, int], bytes | None] = staticmethod(lambda operation, path, number: None)
-    calls: Counter = Counter()
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list] = [""]
+    fault: ClassVar[Callable[[str, str, int], bytes | None]] = staticmethod(lambda operation, path, number: None)
+    calls: ClassVar[Counter] = Counter()
 
     @classmethod
     def reset(cls) -> None:

@@ -216,7 +216,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
             is_ranged = bool(found.get("partial", not self.name.startswith("http")))
             if is_ranged and isinstance(size := found.get("size"), int):
                 block = block_size or BLOCK_BYTES
-                return RemoteFile(self, path, mode, block, cache_type=cache_type, cache_options=cache_options, size=size)  # type: ignore[return-value]
+                return RemoteFile(self, path, mode, block, cache_type=cache_type, cache_options=cache_options, size=size)
         file: IO[bytes] = self._tried(path, lambda: self.inner.open(path, mode, block_size=block_size, **kwargs))
         return file
 

@@ -36,8 +36,7 @@ def refuse_credentials(url: str, *, may_be_signed: bool = False) -> None:
     Raises:
         ConfigError: it has one; the message holds the URL without it.
     """
-    user = _USER.match(url)
-    if user is not None and ":" in user["user"]:
+    if ":" in _user(url):
         raise ConfigError(f"The URL {public(url)} was given with a password in it.", next_step=NEXT_STEP)
     if not may_be_signed and "://" in url and _SIGNED.search(url):
         raise ConfigError(f"The URL {public(url)} was given with a signature or a token in it.", next_step=NEXT_STEP)
@@ -48,8 +47,20 @@ def public(url: str) -> str:
     protocol, separator, rest = url.partition("://")
     if not separator:
         return url
+    rest = rest.removeprefix(_user(url)).removeprefix("@")
     host, slash, path = rest.partition("/")
-    return f"{protocol}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
+    return f"{protocol}://{host}{slash}{path.partition('?')[0].partition('#')[0]}"
+
+
+def _user(url: str) -> str:
+    """User and password of a URL, which may hold a slash, as secrets of S3 do; empty where it has none."""
+    rest = url.partition("://")[2]
+    host, _, path = rest.partition("/")
+    if "@" in host:
+        return host.rpartition("@")[0]
+    name, colon, port = host.partition(":")
+    is_password = bool(name and colon and not port.isdigit() and "@" in path)
+    return rest.rpartition("@")[0] if is_password else ""
 
 
 def public_text(text: str) -> str:

@@ -12,7 +12,7 @@ SECRET = "hunter2-and-more"
 
 @pytest.mark.parametrize(
     "url",
-    [f"s3://key:{SECRET}@bucket/set", f"ftp://me:{SECRET}@host/x", f"https://h.org/a?X-Amz-Signature={SECRET}&b=1",
+    [f"s3://key:{SECRET}@bucket/set", f"ftp://me:{SECRET}@host/x", f"s3://key:ab/{SECRET}@bucket/set", f"https://h.org/a?X-Amz-Signature={SECRET}&b=1",
      f"https://h.org/a.parquet?b=1&sig={SECRET}", f"https://h.org/a?access_token={SECRET}"],
 )  # fmt: skip
 def test_urls_with_credentials_are_refused_without_showing_them(url):
@@ -22,7 +22,7 @@ def test_urls_with_credentials_are_refused_without_showing_them(url):
         assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/a@b/c:d", "sftp://me@host/x", "C:/x@y", "a:b@c", "https://h.org/a?b=token", "/x?sig=1"])
+@pytest.mark.parametrize("url", ["s3://bucket/a@b/c:d", "sftp://me@host/x", "https://h.org:80/a:b@c", "C:/x@y", "a:b@c", "https://h.org/a?b=token", "/x?sig=1"])
 def test_other_urls_pass(url):
     refuse_credentials(url)
 

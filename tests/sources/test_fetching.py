@@ -105,17 +105,11 @@ def test_files_that_cannot_be_fetched_are_rows_and_a_broken_shard():
     (shard,) = source.shards()
     rows = []
     with pytest.raises(BrokenShardError, match=f"^{UNFETCHED}2 files"):
-        rows.extend(iter_into(rows, source.samples(shard)))
+        rows.extend(source.samples(shard))
     assert [(row.key, row.status, row.is_unfetched) for row in rows] == [
         ("a.jpg", "ok", False), ("b.jpg", "missing", True), ("c.jpg", "ok", True),
     ]  # fmt: skip
     assert "refused" in rows[1].error_message
-
-
-def iter_into(rows, samples):
-    for sample in samples:
-        rows.append(sample)
-    return ()
 
 
 def test_a_store_that_goes_away_ends_the_scan_and_is_no_row():
