@@ -1,8 +1,8 @@
 """One writer a run: two scans of one run must not mix.
 
 On a local disk the lock is ``flock``, which the kernel drops with the process, however it ends. Elsewhere it is a lease: an
-object made by a PUT on the condition that it is not there (``If-None-Match: *``; a driver without conditions looks first), and
-renewed while the work goes on. The lease of a process of this machine ends with it; another one that was not renewed for
+object made by a PUT on the condition that it is not there (``If-None-Match: *``, where the store keeps conditions), and renewed
+while the work goes on. The lease of a process of this machine ends with it; another one that was not renewed for
 ``LEASE_S``, by the clocks of the two machines, belongs to a dead process and is taken over.
 """
 
@@ -96,11 +96,14 @@ def _lease(store: Store) -> Iterator[None]:
 
 def _take(store: Store, mine: bytes) -> None:
     """Makes the lock ours. Raises LockedError where another process holds it, or was faster."""
-    try:
-        store.fs.pipe_file(store.path(LOCK_FILE), mine, mode="create")
-        return
-    except FileExistsError:
-        held = store.get(LOCK_FILE) or b"{}"
+    # Looked at first, as some servers and drivers take a condition and do not keep it.
+    held = store.get(LOCK_FILE)
+    if held is None:
+        try:
+            store.fs.pipe_file(store.path(LOCK_FILE), mine, mode="create")
+            return
+        except FileExistsError:
+            held = store.get(LOCK_FILE) or b"{}"
     if _identity(held) == _identity(mine):
         return  # written by a try whose answer was lost
     if not _is_dead(held):
