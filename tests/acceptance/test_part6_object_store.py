@@ -302,7 +302,7 @@ def test_other_commands_work_on_a_run_in_the_store(both, s3, tmp_path):
         call("report", run, "-q")
     pages = [Store(str(run)).get("report.html") for run in both]
     assert pages[1].count(b"data:image/jpeg") == pages[0].count(b"data:image/jpeg") > 10
-    assert "2 tables" not in call("clean", remote).stderr
+    assert call("clean", remote).returncode == 0
     with package.open(remote) as run:
         assert run.sql("select count(*) from images").fetchall() == [(SHARD_ROWS * NUM_SHARDS,)]
     call("sql", remote, "--export", tmp_path / "risk.duckdb")
