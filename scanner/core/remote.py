@@ -151,9 +151,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
 
     def find(self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **kwargs: Any) -> Any:
         if self.is_object_store:
-            return self._tried(
-                path, lambda: self.inner.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
-            )
+            return self._tried(path, lambda: self.inner.find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs))
         return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:

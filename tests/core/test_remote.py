@@ -45,7 +45,14 @@ def failing(operation: str, error: Exception, *, times: int = 10**6, path: str =
 
 def passing() -> list[Exception]:
     slow_down = OSError(errno.EBUSY, "SlowDown")
-    return [HTTPClientError("reset"), ConnectionResetError(), TimeoutError(), slow_down, OSError(errno.EIO, "Bad Gateway"), OSError("?")]
+    return [
+        HTTPClientError("reset"),
+        ConnectionResetError(),
+        TimeoutError(),
+        slow_down,
+        OSError(errno.EIO, "Bad Gateway"),
+        OSError("?"),
+    ]
 
 
 @pytest.mark.parametrize("error", passing(), ids=repr)
@@ -94,7 +101,8 @@ def test_a_long_failure_is_not_tried_for_ever(fs, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("error", "match"), [(PermissionError("AccessDenied"), "credentials"), (OSError(errno.EINVAL, "InvalidBucketName"), "settings")]
+    ("error", "match"),
+    [(PermissionError("AccessDenied"), "credentials"), (OSError(errno.EINVAL, "InvalidBucketName"), "settings")],
 )
 def test_what_will_last_is_told_at_once(fs, error, match):
     failing("read", error)
@@ -113,7 +121,8 @@ def test_answers_and_mistakes_pass_unchanged(fs):
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(500, "passing"), (502, "passing"), (429, "passing"), (401, "refusal"), (403, "refusal"), (400, "lasting")]
+    ("status", "kind"),
+    [(500, "passing"), (502, "passing"), (429, "passing"), (401, "refusal"), (403, "refusal"), (400, "lasting")],
 )
 def test_errors_of_drivers_are_told_by_their_status(status, kind):
     error = HTTPClientError("x")
