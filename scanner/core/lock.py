@@ -120,7 +120,7 @@ def _is_dead(held: bytes) -> bool:
     try:
         document = json.loads(held)
         if document.get("machine") == _machine() and _machine():
-            return _start_of(int(document["pid"])) != document.get("started")
+            return _start_of(int(document["pid"])) != str(document.get("started"))
         return time.time() - float(document.get("at", 0)) >= LEASE_S
     except (ValueError, KeyError, TypeError, AttributeError):
         return True

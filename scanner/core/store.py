@@ -104,7 +104,7 @@ class Store:
         """The run that this export was made of, where that is at hand; None for a run."""
         text = self.get(EXPORT_FILE)
         try:
-            run = Store(yaml.safe_load(text)["run"]["url"]) if text is not None else None
+            run = Store(str(yaml.safe_load(text)["run"]["url"])) if text is not None else None
             return run if run is not None and run.fs.exists(run.path(RUN_FILE)) else None
         except (OSError, StoreError, yaml.YAMLError, KeyError, TypeError):
             return None

@@ -44,7 +44,7 @@ def check_place(run: Store, out: Store, config: RunConfig) -> None:
 
 
 def _searched_root(url: str, out: Store) -> str | None:
-    """The folder that a source is searched in; None where that is in another kind of store, or not at hand: lists need no source."""
+    """The folder that a source is searched in; None where it is in another kind of store, or not at hand: lists need none."""
     if get_protocol(url) != get_protocol(out.url):
         return None
     try:

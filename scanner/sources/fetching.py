@@ -69,7 +69,7 @@ def ahead(call: Callable[[A], R], items: Iterable[A], *, size_of: Callable[[A], 
             future.cancel()
 
 
-def _outcome(future: Future[R]) -> R | Exception:
+def _outcome(future: Future[Any]) -> Any:
     try:
         return future.result()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Part 6, object stores: what parts 1 and 3 had to show, on a real S3 server, also one that fails, is slow and cuts its answers."""
+"""Part 6, object stores: what parts 1 and 3 had to show, on a real S3 server that also fails, is slow and cuts its answers."""
 
 from __future__ import annotations
 
@@ -214,7 +214,8 @@ def test_kills_change_nothing(s3, proxy, tars, remote_tars, tmp_path):
 
 def test_half_of_a_large_upload_is_nothing(s3, proxy):
     """What is too large for one PUT goes up in pieces; killed among them, no reader sees any of it."""
-    code = "import os; from scanner.core.store import Store; Store(os.environ['RUN']).put(os.urandom(120 << 20), 'images', 'part-big')"
+    write = "Store(os.environ['RUN']).put(os.urandom(120 << 20), 'images', 'part-big')"
+    code = f"import os; from scanner.core.store import Store; {write}"
     process: list[subprocess.Popen] = []
     pieces = []
 
@@ -288,7 +289,7 @@ def test_questions_have_the_answers_of_the_local_run(arguments, both):
 
 
 def test_other_commands_work_on_a_run_in_the_store(both, s3, tmp_path):
-    local, remote = both
+    remote = both[1]
     statuses = [call("status", run).stdout for run in both]
     assert [line for line in statuses[1].splitlines() if "groups" in line] == [
         line for line in statuses[0].splitlines() if "groups" in line

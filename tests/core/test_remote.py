@@ -38,7 +38,7 @@ def failing(operation: str, error: Exception, *, times: int = 10**6, path: str =
     def fault(op, at, number):
         if op == operation and at.startswith(path) and number <= times:
             raise error
-        return None
+        return
 
     FlakyFileSystem.fault = staticmethod(fault)
 

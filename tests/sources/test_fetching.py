@@ -37,7 +37,7 @@ def refuse(*endings: str, error: Exception | None = None) -> None:
     def fault(operation, path, number):
         if operation == "read" and path.endswith(endings):
             raise error or PermissionError("AccessDenied")
-        return None
+        return
 
     FlakyFileSystem.fault = staticmethod(fault)
 
