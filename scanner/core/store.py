@@ -250,6 +250,16 @@ class Store:
         self.put(json.dumps(document, indent=1).encode(), table, COMMIT_FILE)
         return manifest
 
+    def folders(self) -> set[str] | None:
+        """Names of the folders that the run has, by one listing; None on a local disk, where asking for a file costs nothing."""
+        if self.is_local:
+            return None
+        try:
+            found = self.fs.ls(self.root, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        return {str(path).rstrip("/").rsplit("/", 1)[-1] for path in found}
+
     def manifest(self, table: str) -> Manifest | None:
         """The committed state of a table, None before its first commit or when an older version of the schema wrote it."""
         data = self.get(table, COMMIT_FILE)

@@ -27,7 +27,7 @@ from scanner.pipelines.scan import open_sources, run_config
 SEED = 606
 SHARD_ROWS, NUM_SHARDS = 40, 8
 OPTIONS = ("--encoder", "pixels", "--part-rows", 30, "--workers", 2, "-q")
-RATES = {"busy": 0.05, "broken": 0.05, "slow": 0.05, "reset": 0.03, "cut": 0.06, "short": 0.06, "lost": 0.04}
+RATES = {"busy": 0.006, "broken": 0.006, "slow": 0.006, "reset": 0.004, "cut": 0.01, "short": 0.01, "lost": 0.03}
 TIMEOUT_S = 600.0
 
 
