@@ -86,7 +86,8 @@ def serving(folder: Path) -> Iterator[ObjectStore]:
     with (folder / "weed.log").open("wb") as log:
         server = subprocess.Popen(
             [program, "server", f"-dir={folder}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={settings}",
-             "-master.volumeSizeLimitMB=64", "-volume.max=20", "-volume.preStopSeconds=0", "-master.telemetry=false", *arguments, *grpc],
+             "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-volume.max=20", "-volume.preStopSeconds=0",
+             *arguments, *grpc],
             stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "2"}, cwd=folder,
         )  # fmt: skip
     store = ObjectStore(port=ports["s3"])
