@@ -376,7 +376,9 @@ class Store:
             manifest = self.manifest(table)
             keep = {COMMIT_FILE, *(part.name for part in (manifest.parts if manifest else ()))}
             found += [p for p in self.fs.ls(folder, detail=False) if p.rsplit("/", 1)[-1] not in keep]
-        found += [p for p in self.fs.ls(self.root, detail=False) if p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
+        # In an object store a folder in which nothing is does not exist.
+        beside = self.fs.ls(self.root, detail=False) if self.fs.exists(self.root) else []
+        found += [p for p in beside if p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
         return sorted(found)
 
     def remove(self, paths: Iterable[str]) -> None:
