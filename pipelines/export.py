@@ -30,7 +30,7 @@ def export(run: Store, to: str, config: RunConfig, progress: Progress) -> Export
         ConfigError, SourceError, StoreError: see the stage.
     """
     # 1. The place first: an export must not mix with a run, a source, another export or a stranger's files.
-    out = Store(to)
+    out = Store(to, scratch=config.compute.scratch)
     check_place(run, out, config)
 
     # 2. Decisions, then lists, then images. Sources are opened only if there are images to read.

@@ -13,6 +13,7 @@ from scanner.core.errors import ConfigError, EncoderError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
 from scanner.core.store import Store
+from scanner.core.urls import public
 from scanner.core.vectors import READY
 from scanner.embed.stage import EmbedStage
 from scanner.leak import hash_stage, records, shown, stage
@@ -113,13 +114,13 @@ def compare_hashes(store: Store, config: RunConfig, url: str, wanted: Wanted, pr
     """
     wanted.check()
     listed = read_hash_list(url, min_quality=config.leak.min_pdq_quality)
-    for line in listed.told(records.public(url)):
+    for line in listed.told(public(url)):
         progress.say(line)
     with lock(store):
         stem = SourceConfig(url=posixpath.splitext(url)[0]).dataset
-        name = records.name_for(store, wanted.name, stem, records.public(url))
+        name = records.name_for(store, wanted.name, stem, public(url))
         sources = reachable_sources(config, progress)
-        other = Other(name=name, role=wanted.role, url=records.public(url))
+        other = Other(name=name, role=wanted.role, url=public(url))
         result = hash_stage.run(store, config, sources, other, listed, progress)
         _leave(store, config, sources, result, None, wanted, progress)
     return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from scanner.core.config import RunConfig, SourceConfig, check_config, fingerprint, resolve
-from scanner.core.errors import ScannerError, SourceError
+from scanner.core.errors import ObjectError, ScannerError, SourceError, UnreachableError
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
 from scanner.core.store import Store
@@ -47,7 +47,7 @@ def reachable_sources(config: RunConfig, progress: Progress) -> dict[str, Source
     for source in config.sources:
         try:
             found |= open_sources(config.model_copy(update={"sources": (source,)}))
-        except SourceError as error:
+        except (SourceError, UnreachableError, ObjectError) as error:
             progress.say(f"{source.dataset}: {error.message}")
     return found
 

@@ -67,6 +67,14 @@ class LockedError(StoreError):
     """Another scan is writing this run."""
 
 
+class UnreachableError(ScannerError, ConnectionError):
+    """A store that does not answer, after every try. A ConnectionError too: whoever reads files knows it as that."""
+
+
+class ObjectError(ScannerError, OSError):
+    """An object that its store refuses, or cannot give or take whole, while it answers otherwise."""
+
+
 class QueryError(ScannerError):
     """SQL that does not parse or run, an unknown query, a missing parameter."""
 

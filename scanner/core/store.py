@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import fsspec
 import yaml
 from fsspec.implementations.local import LocalFileSystem
 
-from scanner.core.errors import StoreError
+from scanner.core.errors import ObjectError, StoreError, UnreachableError
+from scanner.core.remote import driver_hint, open_filesystem
 from scanner.core.schemas import TABLES, arrow_schema
 
 if TYPE_CHECKING:
@@ -72,19 +72,21 @@ class Store:
 
     Args:
         url: folder of the run, local or any fsspec URL.
+        scratch: local folder where large files for a distant store wait until they are whole; that of the system by default.
+
+    Whatever reads or writes raises UnreachableError where the store does not answer, and ObjectError where it refuses.
 
     Raises:
         StoreError: no filesystem answers to the url's protocol.
+        ConfigError: the url holds credentials.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, scratch: str = "") -> None:
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(url)
+            self.fs, self.root = open_filesystem(url)
         except (ImportError, ValueError) as error:
-            raise StoreError(
-                f"Cannot open {url!r}: {error}.", next_step="Install the fsspec package of that protocol."
-            ) from error
-        self.url = url
+            raise StoreError(f"Cannot open {url!r}: {error}.", next_step=driver_hint(url)) from error
+        self.url, self._scratch = url, scratch
         self.root = self.root.rstrip("/")
         self.is_local = isinstance(self.fs, LocalFileSystem)
 
@@ -102,7 +104,7 @@ class Store:
         """The run that this export was made of, where that is at hand; None for a run."""
         text = self.get(EXPORT_FILE)
         try:
-            run = Store(yaml.safe_load(text)["run"]["url"]) if text is not None else None
+            run = Store(str(yaml.safe_load(text)["run"]["url"])) if text is not None else None
             return run if run is not None and run.fs.exists(run.path(RUN_FILE)) else None
         except (OSError, StoreError, yaml.YAMLError, KeyError, TypeError):
             return None
@@ -122,11 +124,13 @@ class Store:
     def writing(self, *names: str) -> Iterator[IO[bytes]]:
         """A file to be filled, which takes its place whole when the block ends, and not at all if that raises.
 
-        For files that memory does not hold; elsewhere than on a local disk it waits in the system's folder for temporary files.
+        For files that memory does not hold; one for a distant store waits in the scratch folder.
         """
         path = self.path(*names)
         if not self.is_local:
-            with tempfile.NamedTemporaryFile(prefix="scanner-") as waiting:
+            if self._scratch:
+                os.makedirs(self._scratch, exist_ok=True)
+            with tempfile.NamedTemporaryFile(prefix="scanner-", dir=self._scratch or None) as waiting:
                 yield waiting.file
                 waiting.flush()
                 self.fs.put_file(waiting.name, path)
@@ -246,6 +250,16 @@ class Store:
         self.put(json.dumps(document, indent=1).encode(), table, COMMIT_FILE)
         return manifest
 
+    def folders(self) -> set[str] | None:
+        """Names of the folders that the run has, by one listing; None on a local disk, where asking for a file costs nothing."""
+        if self.is_local:
+            return None
+        try:
+            found = self.fs.ls(self.root, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
+        return {str(path).rstrip("/").rsplit("/", 1)[-1] for path in found}
+
     def manifest(self, table: str) -> Manifest | None:
         """The committed state of a table, None before its first commit or when an older version of the schema wrote it."""
         data = self.get(table, COMMIT_FILE)
@@ -330,6 +344,8 @@ class Store:
         try:
             with self.fs.open(self.path(table, part.name), "rb") as file:
                 return pq.read_table(file, columns=columns)
+        except (ObjectError, UnreachableError):
+            raise
         except (OSError, pa.ArrowException) as error:
             raise StoreError(
                 f"{self.url}/{table}/{part.name} cannot be read: {error}.", next_step="Delete it and run the same scan again."
@@ -360,7 +376,9 @@ class Store:
             manifest = self.manifest(table)
             keep = {COMMIT_FILE, *(part.name for part in (manifest.parts if manifest else ()))}
             found += [p for p in self.fs.ls(folder, detail=False) if p.rsplit("/", 1)[-1] not in keep]
-        found += [p for p in self.fs.ls(self.root, detail=False) if p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
+        # In an object store a folder in which nothing is does not exist.
+        beside = self.fs.ls(self.root, detail=False) if self.fs.exists(self.root) else []
+        found += [p for p in beside if p.rsplit("/", 1)[-1].startswith(TEMPORARY)]
         return sorted(found)
 
     def remove(self, paths: Iterable[str]) -> None:

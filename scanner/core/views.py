@@ -77,12 +77,20 @@ def table_views(store: Store, beside: Store | None = None) -> list[TableView]:
     never committed has none.
     """
     found = []
+    # Of distant runs, tables that are not there cost no request each.
+    folders = {id(run): run.folders() for run in (store, beside) if run is not None}
+
+    def is_there(run: Store, table: str) -> bool:
+        known = folders[id(run)]
+        return known is None or table in known
+
     for table, schema in TABLES.items():
-        holder, manifest = store, store.manifest(table)
+        holder, manifest = store, store.manifest(table) if is_there(store, table) else None
         if manifest is None and beside is not None:
-            holder, manifest = beside, beside.manifest(table)
+            holder, manifest = beside, beside.manifest(table) if is_there(beside, table) else None
         # A table of an older version is not empty, but unknown.
-        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or holder.fs.exists(holder.path(table, COMMIT_FILE))):
+        is_old = manifest is None and is_there(holder, table) and holder.fs.exists(holder.path(table, COMMIT_FILE))
+        if manifest is None and (table not in EMPTY_UNTIL_WRITTEN or is_old):
             continue
         if manifest is not None and manifest.num_rows:
             paths: tuple[str, ...] = tuple(protocol(holder) + path for path in holder.part_paths(table))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from scanner.core.config import fingerprint
 from scanner.core.schemas import arrow_schema
 from scanner.core.store import Manifest, Store
-from scanner.sources.base import Shard, Source
+from scanner.sources.base import UNFETCHED, Shard, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +39,11 @@ class ShardRow:
         return (self.dataset, self.url, self.size, self.etag)
 
     @property
+    def is_unfetched(self) -> bool:
+        """Whether its store failed at it, so that it is read again: as another shard, since finished parts never change."""
+        return self.status == "broken" and (self.error_message or "").startswith(UNFETCHED)
+
+    @property
     def shard(self) -> Shard:
         return Shard(url=self.url, size=self.size, etag=self.etag, num_rows_estimate=self.num_rows_estimate)
 
@@ -54,25 +59,27 @@ def register(known: Iterable[ShardRow], sources: Mapping[str, Source], *, part_r
     """Brings the known shards up to what the sources list now.
 
     A shard seen before keeps its id and part; a new or changed one gets the next id, in a part that is new too, so that
-    finished parts never change; one that changed or went is ``superseded``.
+    finished parts never change, and so does one that could not be fetched; one that changed or went is ``superseded``.
 
     Raises:
         SourceError: a source is absent or empty.
     """
     rows = list(known)
-    alive = {row.identity: row for row in rows if row.status != "superseded"}
+    alive = {row.identity: row for row in rows if row.status != "superseded" and not row.is_unfetched}
     listed = [(dataset, shard) for dataset, source in sources.items() for shard in source.shards()]
     identities = {(dataset, shard.url, shard.size, shard.etag) for dataset, shard in listed}
     places = {(dataset, shard.url) for dataset, shard in listed}
 
     def superseded(row: ShardRow) -> ShardRow:
         reason = "changed since" if (row.dataset, row.url) in places else "no longer in the source"
+        if row.identity in identities:
+            reason = "read again"
         return replace(row, status="superseded", error_message=reason)
 
     expected = {(dataset, shard.url): shard.num_rows_estimate for dataset, shard in listed}
     rows = [
         superseded(row)
-        if row.status != "superseded" and row.identity not in identities
+        if row.status != "superseded" and (row.identity not in identities or row.is_unfetched)
         else replace(row, num_rows_estimate=expected.get((row.dataset, row.url), 0))
         for row in rows
     ]

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from scanner.core.errors import ConfigError
+from scanner.core.remote import open_filesystem
 from scanner.core.sql import connect, execute, fetch_blocks, find_query
 from scanner.core.store import Store
 from scanner.export.policy import ColumnKind
@@ -156,9 +157,8 @@ def _open(url: str) -> duckdb.DuckDBPyRelation:
     """A data set that DuckDB scans; its own reader may open nothing but the run."""
     import pyarrow as pa
     import pyarrow.dataset as ds
-    from fsspec.core import url_to_fs
 
-    fs, path = url_to_fs(url)
+    fs, path = open_filesystem(url)
     try:
         found: duckdb.DuckDBPyRelation = ds.dataset(path, filesystem=fs, format="parquet")
     except (OSError, pa.ArrowException) as error:

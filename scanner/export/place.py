@@ -11,7 +11,7 @@ import yaml
 from fsspec.utils import get_protocol
 
 from scanner.core.config import RunConfig, fingerprint
-from scanner.core.errors import SourceError, StoreError
+from scanner.core.errors import ObjectError, SourceError, StoreError, UnreachableError
 from scanner.core.keep_config import ExportConfig, ExportFormat, KeepConfig
 from scanner.core.lock import LOCK_FILE
 from scanner.core.schemas import TABLES
@@ -31,8 +31,9 @@ def check_place(run: Store, out: Store, config: RunConfig) -> None:
     if out.root == run.root or out.fs.exists(out.path(RUN_FILE)):
         raise StoreError(f"{out.url} is a run.", next_step=step)
     for source in config.sources:
-        root = _local_root(source.url) if out.is_local else None
-        if root is not None and os.path.commonpath([root, os.path.realpath(out.root)]) == root:
+        root = _searched_root(source.url, out)
+        place = os.path.realpath(out.root) if out.is_local else out.root
+        if root is not None and f"{place}/".startswith(f"{root.rstrip('/')}/"):
             raise StoreError(f"{out.url} lies inside the source {source.url}: the next scan would take it in.", next_step=step)
     if out.fs.exists(out.path(EXPORT_FILE)) or not out.fs.exists(out.root):
         return
@@ -42,15 +43,17 @@ def check_place(run: Store, out: Store, config: RunConfig) -> None:
         raise StoreError(f"{out.url} is no export, and not empty: it holds {other[0]}.", next_step=step)
 
 
-def _local_root(url: str) -> str | None:
-    """The folder that a source is searched in; None where that is no local one, or not at hand: lists need no source."""
-    if get_protocol(url) != "file":
+def _searched_root(url: str, out: Store) -> str | None:
+    """The folder that a source is searched in; None where it is in another kind of store, or not at hand: lists need none."""
+    if get_protocol(url) != get_protocol(out.url):
         return None
     try:
         place = resolve(url)
-    except SourceError:
+    except (SourceError, UnreachableError, ObjectError):
         return None
-    return os.path.realpath(place.root) if place.names is None else None
+    if place.names is not None:
+        return None
+    return os.path.realpath(place.root) if place.is_local else place.root
 
 
 def run_fingerprint(run: Store) -> str:

@@ -173,6 +173,8 @@ class SampleReader:
 
     def _exported(self, row: SampleRow, whole: WholeSample) -> ExportedSample:
         sample = whole.sample
+        if sample.is_unfetched:
+            raise SourceError(f"{row.source_key!r}: {sample.error_message}", next_step="Run the same export again.")
         digest = hashlib.sha256(sample.data).digest() if sample.data is not None else None
         # img2dataset records the digest of the file as downloaded; where that is what the scan took down, it is compared.
         is_claimed = row.sha256 is not None and row.sha256 == sample.sha256 and row.num_bytes == len(sample.data or b"")

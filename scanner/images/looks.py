@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
@@ -42,7 +42,7 @@ class FileReader(Protocol[File_contra]):
     num_failed: int
     last_failure: str
 
-    def read(self, file: File_contra) -> bytes | None: ...
+    def read_all(self, files: Iterable[File_contra]) -> Iterator[bytes | None]: ...
 
     def failed(self, reason: str) -> None: ...
 
@@ -99,8 +99,7 @@ class Reader(Generic[File]):
         order = sorted(range(len(files)), key=lambda i: (files[i].dataset, files[i].image_id))
 
         def originals() -> Iterator[tuple[int, bytes]]:
-            for i in order:
-                data = self._originals.read(files[i])
+            for i, data in zip(order, self._originals.read_all(files[i] for i in order), strict=True):
                 if data is not None:
                     yield i, data
 

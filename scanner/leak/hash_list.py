@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Literal
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import SourceError
+from scanner.core.remote import open_filesystem
 
 HashKind = Literal["phash", "pdq"]
 
@@ -81,7 +81,8 @@ def read_hash_list(url: str, *, min_quality: int) -> HashList:
         SourceError: it cannot be read, or holds no hash.
     """
     try:
-        with fsspec.open(url, "rb") as file:
+        fs, path = open_filesystem(url, may_be_signed=True)
+        with fs.open(path, "rb") as file:
             return _parse(_lines(file), url, min_quality)
     except (OSError, ValueError, ImportError) as error:
         raise SourceError(

@@ -11,6 +11,7 @@ from scanner.core.config import fingerprint
 from scanner.core.errors import ConfigError, nearest
 from scanner.core.schemas import TABLES, arrow_schema
 from scanner.core.store import Store
+from scanner.core.urls import public
 from scanner.leak.result import LeakFacts, LeakResult
 
 if TYPE_CHECKING:
@@ -168,15 +169,6 @@ def name_for(store: Store, given: str, default: str, url: str) -> str:
                 f"{name!r} is what the run calls {row['url']} already.", next_step="Give this one a --name of its own."
             )
     return name
-
-
-def public(url: str) -> str:
-    """A url without what may be secret in it: user, password and query."""
-    protocol, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    host, slash, path = rest.partition("/")
-    return f"{protocol}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
 
 
 def place(store: Store) -> str:

@@ -73,7 +73,10 @@ def make_thumbnails(
     """Thumbnails by image_id, of the first ``MAX_PICTURES`` files.
 
     What cannot be read or decoded again, is not what the scan saw, or is one too many has one with a reason; nothing here
-    stops the report.
+    stops the report, but for a store that does not answer.
+
+    Raises:
+        UnreachableError: a report of which most pictures are missing would stand for the scan's.
     """
     thumbnails = {file.image_id: Thumbnail(reason=LEFT_OUT) for file in files[MAX_PICTURES:]}
     # Images lie in the order of their ids, so each shard is gone through once.
@@ -81,8 +84,7 @@ def make_thumbnails(
     originals = Originals(sources)
 
     def readable() -> Iterator[tuple[FileRef, bytes]]:
-        for file in wanted:
-            data = originals.read(file)
+        for file, data in zip(wanted, originals.read_all(wanted), strict=True):
             if data is None:
                 thumbnails[file.image_id] = Thumbnail(reason=originals.last_failure)
                 bar.advance()

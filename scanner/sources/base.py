@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 SampleStatus = Literal["ok", "missing", "unreadable"]
 
+UNFETCHED = "could not be fetched: "
+"""Begins the message of a BrokenShardError that says nothing of the shard itself: its store failed. The next scan tries again."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
@@ -45,6 +48,7 @@ class Sample:
         width, height: as the source recorded them; used only where there are no bytes to measure.
         status: ``missing`` (the source lists it but has no image: a failed download, a caption alone) or ``unreadable``
             (there, but cannot be read: a directory where a file should be).
+        is_unfetched: its store failed at one of its files though it answers otherwise, so that the next scan tries again.
     """
 
     key: str
@@ -59,6 +63,7 @@ class Sample:
     num_bytes: int | None = None
     status: SampleStatus = "ok"
     error_message: str | None = None
+    is_unfetched: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

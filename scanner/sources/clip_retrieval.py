@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.errors import BrokenShardError, SourceError
+from scanner.core.remote import STREAM_BYTES
 from scanner.sources.base import ImageRef, Sample, Shard
 from scanner.sources.columns import find_columns
 from scanner.sources.file_source import FileSource
@@ -133,7 +134,7 @@ def _aligned(file: IO[bytes], header: _Header, num_rows: int, fields: Iterator[l
 
 
 def _open(place: Place, entry: Entry) -> IO[bytes]:
-    file: IO[bytes] = place.fs.open(entry.path, "rb", cache_type="readahead")
+    file: IO[bytes] = place.fs.open(entry.path, "rb", block_size=STREAM_BYTES)
     return file
 
 

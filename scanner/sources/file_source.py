@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import ClassVar
 
-from scanner.core.errors import BrokenShardError, SourceError
-from scanner.sources.base import ImageRef, ReadCounts, Sample, Shard, WholeSample
+from scanner.core.errors import BrokenShardError, ObjectError, ScannerError, SourceError
+from scanner.core.urls import refuse_credentials
+from scanner.sources.base import UNFETCHED, ImageRef, ReadCounts, Sample, Shard, WholeSample
 from scanner.sources.members import chosen, sample_members
 from scanner.sources.names import count_noun
 from scanner.sources.places import Place, resolve
@@ -24,6 +25,7 @@ BYTES_PER_IMAGE_ROW = 16 * 2**10
 """Guess for shards that do not tell their rows: between small clip art (7 KB) and 256-pixel photographs (25 KB)."""
 
 _MAX_NOTES = 100
+_AGAIN = "The same scan tries again."
 
 
 class FileSource(ABC):
@@ -44,6 +46,7 @@ class FileSource(ABC):
             if value is not None and option not in self.options:
                 flag = option.replace("_", "-")
                 raise SourceError(f"--{flag} has no meaning for the format {self.format!r}.", next_step=f"Leave --{flag} out.")
+        refuse_credentials(url)
         self.url = url
         self.caption_column = caption_column
         self.image_column = image_column
@@ -75,6 +78,7 @@ class FileSource(ABC):
             SourceError: more than 2^24 rows, or a connection that failed (run again: the shard itself may be sound).
         """
         self.counts.num_shards += 1
+        num_unfetched, reason = 0, ""
         with _told(shard):
             for row, sample in enumerate(self._rows(shard)):
                 if row == MAX_ROWS:
@@ -86,7 +90,13 @@ class FileSource(ABC):
                     self.counts.num_missing += 1
                 elif sample.caption is None:
                     self.counts.num_without_caption += 1
+                if sample.is_unfetched:
+                    num_unfetched, reason = num_unfetched + 1, reason or sample.error_message or "its caption"
                 yield sample
+        if num_unfetched:
+            raise BrokenShardError(
+                f"{UNFETCHED}{count_noun(num_unfetched, 'file')} of {shard.url}, the first: {reason}", next_step=_AGAIN
+            )
 
     def whole(self, shard: Shard, rows: Iterable[int]) -> Iterator[tuple[int, WholeSample]]:
         """Those of the shard's samples whose numbers are in ``rows``, with all their files; see ``Source.whole``."""
@@ -126,6 +136,9 @@ def _told(shard: Shard) -> Iterator[None]:
     try:
         yield
     except (ConnectionError, TimeoutError) as error:
-        raise SourceError(f"Reading {shard.url} failed: {error}", next_step="Run again; what is finished is kept.") from error
+        said = error.message if isinstance(error, ScannerError) else error
+        raise SourceError(f"Reading {shard.url} failed: {said}", next_step="Run again; what is finished is kept.") from error
+    except ObjectError as error:
+        raise BrokenShardError(f"{UNFETCHED}{error.message}", next_step=_AGAIN) from error
     except OSError as error:
         raise BrokenShardError(f"{shard.url} cannot be read: {error}") from error

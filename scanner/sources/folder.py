@@ -9,14 +9,15 @@ from hashlib import blake2b
 from itertools import islice, takewhile
 from typing import ClassVar
 
-from scanner.core.errors import SourceError
+from scanner.core.errors import ObjectError, SourceError
 from scanner.sources.base import ImageRef, Sample, Shard, WholeSample
+from scanner.sources.fetching import fetch
 from scanner.sources.fields import MAX_TEXT_BYTES, clean_key, clean_text_file
 from scanner.sources.file_source import MAX_IMAGE_BYTES, FileSource
 from scanner.sources.folder_metadata import is_metadata_name, read_metadata
 from scanner.sources.members import sample_members
 from scanner.sources.names import count_noun, is_image_name
-from scanner.sources.places import Entry, Place, fetch, is_inside
+from scanner.sources.places import Entry, Place, is_inside
 
 _CUT_EVERY = 4096
 _MAX_RUN = 4 * _CUT_EVERY
@@ -53,14 +54,15 @@ class FolderSource(FileSource):
         return self.__dict__ | {"_runs": {}}
 
     def shards(self) -> list[Shard]:
-        self._runs = {}
+        runs: dict[str, list[_Item]] = {}
         shards = []
         for folder, items in self._folders().items():
             for run in cut_runs(items):
                 url = f"{folder}/#{posixpath.basename(run[0].name)}".lstrip("/")
-                self._runs[url] = run
+                runs[url] = run
                 size = sum(entry.size for item in run for entry in (item.entry, item.sidecar) if entry)
                 shards.append(Shard(url=clean_key(url), size=size, etag=_digest(run), num_rows_estimate=len(run)))
+        self._runs = runs  # at once: other threads may be reading
         if not shards:
             raise SourceError(f"No image is in {self.url!r}.", next_step="Images are told by extension: .jpg .png .webp …")
         return shards
@@ -82,14 +84,17 @@ class FolderSource(FileSource):
         images = fetch(self.place.fs, _files(item.entry for item, problem in zip(items, problems, strict=True) if not problem))
         texts = fetch(self.place.fs, _files(item.sidecar for item in items if self._wants_sidecar(item)))
         for item, problem in zip(items, problems, strict=True):
-            caption = item.caption
+            caption, is_unfetched = item.caption, False
             if self._wants_sidecar(item):
                 text = next(texts)
                 if isinstance(text, bytes):
                     caption = clean_text_file(text) or caption
+                elif isinstance(text, (ConnectionError, TimeoutError)):
+                    raise text
                 else:
+                    is_unfetched = isinstance(text, ObjectError)
                     self.note(f"the caption file of {clean_key(item.name)} cannot be read: {text}")
-            sample = Sample(key=clean_key(item.name), caption=caption)
+            sample = Sample(key=clean_key(item.name), caption=caption, is_unfetched=is_unfetched)
             if problem:
                 sample.status, sample.error_message = ("unreadable" if item.entry else "missing"), problem
             else:
@@ -189,6 +194,8 @@ def set_image(sample: Sample, data: bytes | Exception) -> None:
         raise data
     if isinstance(data, FileNotFoundError):
         sample.status, sample.error_message = "missing", "gone since the folder was listed"
+    elif isinstance(data, ObjectError):
+        sample.status, sample.error_message, sample.is_unfetched = "missing", data.message, True
     elif isinstance(data, Exception):
         sample.status, sample.error_message = "unreadable", f"cannot be read: {getattr(data, 'strerror', None) or data}"
     else:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from scanner.core.errors import BrokenShardError, SourceError
+from scanner.core.errors import BrokenShardError, ObjectError, SourceError
 from scanner.sources.base import ImageRef, Member, Sample, Shard, WholeSample
 from scanner.sources.columns import find_columns, find_payload
+from scanner.sources.fetching import fetch
 from scanner.sources.fields import MAX_TEXT_BYTES, clean_key, clean_text, clean_text_file, read_pixels, read_record, read_sha256
 from scanner.sources.file_source import BYTES_PER_IMAGE_ROW, FileSource
 from scanner.sources.folder import entry_problem, set_image
@@ -18,7 +19,7 @@ from scanner.sources.members import caption_member, chosen, image_suffix, tell_c
 from scanner.sources.names import extension, is_image_name, is_tar_name
 from scanner.sources.parquet import ParquetSource, is_bookkeeping
 from scanner.sources.parquet_files import batches, open_parquet, read_failures, read_fields
-from scanner.sources.places import Entry, fetch
+from scanner.sources.places import Entry
 from scanner.sources.webdataset import read_tar_image, read_tar_shard, read_whole_samples
 
 if TYPE_CHECKING:
@@ -233,7 +234,10 @@ class Img2datasetSource(FileSource):
             if other is None or other.kind != "file" or other.size > MAX_TEXT_BYTES:
                 continue
             (data,) = fetch(self.place.fs, [(other.path, other.size)])
+            if isinstance(data, (ConnectionError, TimeoutError)):
+                raise data
             if not isinstance(data, bytes):
+                sample.is_unfetched |= isinstance(data, ObjectError)
                 continue
             if extension(other.name) == "txt":
                 sample.caption = clean_text_file(data) or sample.caption

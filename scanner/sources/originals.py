@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, islice
 
-from scanner.core.errors import ScannerError
+from scanner.core.errors import ScannerError, UnreachableError
 from scanner.core.ids import row_of
 from scanner.sources.base import ImageRef, Source
+from scanner.sources.fetching import ahead, is_slow
+from scanner.sources.file_source import FileSource
 
 MAX_CHANGED_BITS = 10
 """Of a perceptual hash, that may differ from what the scan saw: another version of a decoder, not another picture."""
+
+_GUESSED_BYTES = 2**20
+"""Of an image whose size the scan did not take down."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,22 +75,53 @@ class Originals:
         self.last_failure = ""
 
     def read(self, file: FileRef) -> bytes | None:
-        """The bytes; None, counted, where they cannot be had."""
+        """The bytes; None, counted, where they cannot be had.
+
+        Raises:
+            UnreachableError: the store does not answer: that says nothing of the file, and would be so for all that follow.
+        """
+        return self._counted(self._read(file))
+
+    def read_all(self, files: Iterable[FileRef]) -> Iterator[bytes | None]:
+        """``read`` of each, in order; of a distant source several at once, ahead of what is asked for.
+
+        Raises:
+            UnreachableError: as ``read`` does.
+        """
+        for dataset, same in groupby(files, key=lambda file: file.dataset):
+            source = self.sources.get(dataset)
+            if not (isinstance(source, FileSource) and source.embedding_dim is None and is_slow(source.place.fs)):
+                yield from map(self.read, same)
+                continue
+            # The first alone, as some sources list themselves once, when something is read.
+            yield from (self.read(file) for file in islice(same, 1))
+            for found in ahead(self._read, same, size_of=lambda file: file.ref.num_bytes or _GUESSED_BYTES):
+                if isinstance(found, Exception):
+                    raise found
+                yield self._counted(found)
+
+    def _counted(self, found: bytes | str) -> bytes | None:
+        if isinstance(found, bytes):
+            return found
+        self.failed(found)
+        return None
+
+    def _read(self, file: FileRef) -> bytes | str:
+        """The bytes, or why they cannot be had."""
         source = self.sources.get(file.dataset)
         if source is None:
-            self.failed(f"source {file.dataset} is not at hand")
-            return None
-        if source.embedding_dim is not None:
-            self.failed(f"source {file.dataset} holds embeddings, not images")
-            return None
+            return f"source {file.dataset} is not at hand"
         try:
+            if source.embedding_dim is not None:
+                return f"source {file.dataset} holds embeddings, not images"
             return source.read(file.ref)
+        except UnreachableError:
+            raise
         except ScannerError as error:
-            self.failed(error.message)
+            return error.message
         except Exception as error:
             # Any filesystem may stand behind a source, and each has its own errors; one file is not worth the stage.
-            self.failed(f"{type(error).__name__}: {error}")
-        return None
+            return f"{type(error).__name__}: {error}"
 
     @property
     def has_images(self) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from scanner.core.errors import BrokenShardError, SourceError
+from scanner.core.errors import BrokenShardError, ObjectError, SourceError
 from scanner.sources.base import ImageRef, Sample, Shard, WholeSample
 from scanner.sources.columns import Columns, find_columns, is_binary_type, is_text_type, text_values
+from scanner.sources.fetching import fetch
 from scanner.sources.fields import clean_key
 from scanner.sources.file_source import BYTES_PER_IMAGE_ROW, MAX_IMAGE_BYTES, FileSource
 from scanner.sources.members import chosen, sample_members
@@ -23,7 +24,7 @@ from scanner.sources.parquet_files import (
     read_fields,
     row_batch,
 )
-from scanner.sources.places import Entry, Place, fetch, is_inside
+from scanner.sources.places import Entry, Place, is_inside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,6 +81,7 @@ class ParquetSource(FileSource):
                 sample.data = image
             else:
                 sample.status, sample.error_message = image.status, failure or image.reason
+                sample.is_unfetched = image.is_unfetched
             yield sample
 
     def read(self, ref: ImageRef) -> bytes:
@@ -107,6 +109,7 @@ class NoImage:
 
     status: Literal["missing", "unreadable"]
     reason: str
+    is_unfetched: bool = False
 
 
 def parquet_entries(place: Place, on_error: Callable[[str], None] | None = None) -> list[Entry]:
@@ -190,6 +193,10 @@ def _read_beside(place: Place, shard_url: str, path: str) -> bytes | NoImage:
     if problem:
         return NoImage("unreadable", f"{clean_key(name[:200])} is {problem}")
     (data,) = fetch(place.fs, [(entry.path, entry.size)])
+    if isinstance(data, (ConnectionError, TimeoutError)):
+        raise data
+    if isinstance(data, ObjectError):
+        return NoImage("missing", data.message, is_unfetched=True)
     return data if isinstance(data, bytes) else NoImage("unreadable", f"{clean_key(name[:200])} cannot be read: {data}")
 
 

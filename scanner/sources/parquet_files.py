@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from scanner.core.errors import BrokenShardError, SourceError
+from scanner.core.errors import BrokenShardError, ObjectError, SourceError
 from scanner.sources.base import Sample, Shard
 from scanner.sources.columns import Columns, text_values
 from scanner.sources.fields import clean_key, clean_text, read_pixels, read_sha256
@@ -35,7 +35,7 @@ def open_parquet(place: Place, name: str) -> Iterator[pq.ParquetFile]:
             source = path if place.is_local else file
             with pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False) as parquet:
                 yield parquet
-    except (ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError, ObjectError):
         raise
     except (pa.ArrowException, UnicodeError, OSError) as error:
         reason = str(error).strip().split("\n")[0]

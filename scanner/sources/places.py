@@ -6,14 +6,15 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from scanner.core.errors import SourceError, nearest
+from scanner.core.remote import driver_hint, open_filesystem
+from scanner.sources.fetching import find_all
 from scanner.sources.names import is_hidden
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ EntryKind = Literal["file", "directory", "link", "other"]
 
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _MAX_BRACE_NAMES = 1_000_000
-_FETCH_FILES = 64
-_FETCH_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +84,7 @@ class Place:
         if self.is_local:
             listed = list(_scan_local(self.root, on_error))
         else:
-            infos = self.fs.find(self.root, withdirs=True, detail=True).values()
-            listed = [self._entry(info) for info in infos if _strip(info["name"]) != self.root]
+            listed = [self._entry(info) for info in find_all(self.fs, self.root) if _strip(info["name"]) != self.root]
         return sorted((entry for entry in listed if not is_hidden(entry.name)), key=lambda entry: entry.name)
 
     def look_up(self, name: str) -> Entry | None:
@@ -164,7 +162,9 @@ class Place:
         name = path.removeprefix(self.root).lstrip("/")
         if self.is_local:
             return _local_entry(name, path, os.lstat(path))
-        kind: EntryKind = "directory" if info.get("type") == "directory" else "file"
+        # An empty object whose name ends with a slash stands for a folder, where somebody made one by hand.
+        is_folder = info.get("type") == "directory" or str(info["name"]).endswith("/")
+        kind: EntryKind = "directory" if is_folder else "file"
         size = info.get("size")
         return Entry(name=name, path=path, size=size if isinstance(size, int) else 0, etag=_etag(info), kind=kind)
 
@@ -174,14 +174,13 @@ def resolve(url: str) -> Place:
 
     Raises:
         SourceError: no such place, or no driver for the protocol.
+        ConfigError: the url holds credentials.
     """
-    from fsspec.core import url_to_fs
-
     try:
-        fs, path = url_to_fs(url)
+        fs, path = open_filesystem(url)
     except (ImportError, ValueError) as error:
-        raise SourceError(f"{url!r} cannot be opened: {error}", next_step="Install the driver for its protocol.") from error
-    path = _strip(str(path))
+        raise SourceError(f"{url!r} cannot be opened: {error}", next_step=driver_hint(url)) from error
+    path = _strip(path)
     if fs.isfile(path):
         return Place(fs=fs, root=posixpath.dirname(path), names=(posixpath.basename(path),))
     if fs.isdir(path):
@@ -221,31 +220,6 @@ def expand_braces(text: str) -> list[str]:
     if total > _MAX_BRACE_NAMES:
         raise SourceError(f"{text!r} names more than {_MAX_BRACE_NAMES:,} files.", next_step="Give the folder instead.")
     return ["".join(parts) for parts in product(*pieces, (text[position:],))]
-
-
-def fetch(fs: AbstractFileSystem, files: Iterable[tuple[str, int]]) -> Iterator[bytes | Exception]:
-    """The bytes of each (path, size) in order, or the error that stood in the way; several at once where requests are slow."""
-    waiting: list[str] = []
-    num_bytes = 0
-    for path, size in files:
-        if waiting and (len(waiting) == _FETCH_FILES or num_bytes + size > _FETCH_BYTES):
-            yield from _fetch_together(fs, waiting)
-            waiting, num_bytes = [], 0
-        waiting.append(path)
-        num_bytes += size
-    yield from _fetch_together(fs, waiting)
-
-
-def _fetch_together(fs: AbstractFileSystem, paths: list[str]) -> Iterator[bytes | Exception]:
-    if is_local(fs):
-        for path in paths:
-            try:
-                yield Path(path).read_bytes()
-            except OSError as error:
-                yield error
-        return
-    # not fs.cat: it would take names like "a[1].jpg" for patterns
-    yield from fs.cat_ranges(paths, starts=None, ends=None, on_error="return") if paths else ()
 
 
 def is_local(fs: AbstractFileSystem) -> bool:
@@ -292,7 +266,7 @@ def _local_entry(name: str, path: str, status: os.stat_result) -> Entry:
 
 
 def _etag(info: dict[str, object]) -> str | None:
-    for name in ("ETag", "etag", "checksum", "mtime", "LastModified", "last_modified", "created"):
+    for name in ("ETag", "etag", "md5Hash", "blob_id", "checksum", "mtime", "LastModified", "last_modified", "created"):
         value = info.get(name)
         if isinstance(value, datetime):
             return value.isoformat()

@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, ClassVar, cast
 
-from scanner.core.errors import BrokenShardError, SourceError
+from scanner.core.errors import BrokenShardError, ObjectError, SourceError, UnreachableError
+from scanner.core.remote import STREAM_BYTES
 from scanner.sources.base import ImageRef, Member, Sample, Shard, WholeSample
 from scanner.sources.fields import MAX_TEXT_BYTES, clean_key, clean_text, clean_text_file, read_pixels, read_record, read_sha256
 from scanner.sources.file_source import BYTES_PER_IMAGE_ROW, MAX_IMAGE_BYTES, FileSource
@@ -120,6 +121,8 @@ def read_tar_image(place: Place, ref: ImageRef, *, max_member_bytes: int = MAX_I
                     return sample.data
                 if row == ref.row:
                     raise SourceError(f"{gone} has no image: {sample.error_message}", next_step=again)
+    except (ObjectError, UnreachableError):
+        raise
     except (OSError, TarBreak) as error:
         raise SourceError(f"{gone} cannot be read: {error}", next_step=again) from error
     raise SourceError(f"{gone} is not there.", next_step=again)
@@ -128,7 +131,7 @@ def read_tar_image(place: Place, ref: ImageRef, *, max_member_bytes: int = MAX_I
 def _open_tar(place: Place, name: str) -> IO[bytes]:
     path = place.path(name)
     # unbuffered on local disks: TarStream reads in chunks of its own
-    file = cast(IO[bytes], io.FileIO(path) if place.is_local else place.fs.open(path, "rb", cache_type="readahead"))
+    file = cast(IO[bytes], io.FileIO(path) if place.is_local else place.fs.open(path, "rb", block_size=STREAM_BYTES))
     return cast(IO[bytes], _Unzipped(file)) if is_compressed_name(name) else file
 
 

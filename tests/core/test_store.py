@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 
 import fsspec
 import pyarrow as pa
@@ -152,6 +155,42 @@ def test_a_lease_of_a_dead_process_is_taken_over():
         forget("/test-lease")
 
 
+def test_a_lease_of_this_machine_ends_with_its_process():
+    store = Store("memory://test-lease/run")
+    script = "import sys; from scanner.core import lock; sys.stdout.buffer.write(lock._holder())"
+    try:
+        store.put(subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True).stdout, LOCK_FILE)
+        with lock(store):  # of a process that ended a moment ago
+            pass
+        with lock(store):
+            alive = store.get(LOCK_FILE)
+        other = json.dumps({**json.loads(alive), "id": "other"}).encode()
+        store.put(other, LOCK_FILE)
+        with pytest.raises(LockedError, match="process"), lock(store):
+            pass
+        assert store.get(LOCK_FILE) == other
+    finally:
+        forget("/test-lease")
+
+
+def lose(store):
+    store.put(b'{"id": "other", "at": 0}', LOCK_FILE)
+    raise ZeroDivisionError
+
+
+def test_a_writer_whose_lease_was_taken_over_says_so_and_leaves_the_lock_alone():
+    store = Store("memory://test-lease/run")
+    try:
+        with pytest.raises(LockedError, match="taken over"), lock(store):
+            store.put(b'{"id": "other", "at": 0}', LOCK_FILE)
+        assert store.get(LOCK_FILE) == b'{"id": "other", "at": 0}'
+        # What ended the work is told first.
+        with pytest.raises(ZeroDivisionError), lock(store):
+            lose(store)
+    finally:
+        forget("/test-lease")
+
+
 def test_parts_left_by_a_stopped_write_of_another_cut_are_not_taken_for_these(store):
     rows = thresholds(0.1, 0.2, 0.3, 0.4, 0.5)
     store.write_table("thresholds", rows, fingerprint="a" * 64, part_rows=2)
@@ -185,6 +224,18 @@ def test_a_file_is_written_whole_or_not_at_all(store):
         stop()
     assert store.get("folder", "a.bin") == b"onetwo"
     assert [path.rsplit("/", 1)[-1] for path in store.fs.ls(store.path("folder"), detail=False)] == ["a.bin"]
+
+
+def test_a_large_file_for_a_distant_store_waits_in_the_scratch_folder(tmp_path):
+    store = Store("memory://test-scratch/run", scratch=str(tmp_path / "scratch"))
+    try:
+        with store.writing("a.bin") as file:
+            file.write(b"1")
+            assert len(list((tmp_path / "scratch").iterdir())) == 1
+        assert list((tmp_path / "scratch").iterdir()) == []
+        assert store.get("a.bin") == b"1"
+    finally:
+        forget("/test-scratch")
 
 
 def test_an_export_knows_its_run_as_long_as_it_is_there(store, tmp_path):

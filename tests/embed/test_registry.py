@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scanner.core.store import Store
 from scanner.embed.registry import commit_shards, read_shards, register
-from scanner.sources.base import Shard
+from scanner.sources.base import UNFETCHED, Shard
 
 
 class Listed:
@@ -71,3 +73,15 @@ def test_the_table_reads_back_as_written(tmp_path, num_shards):
     rows = scan([], *(shard(f"{i}.tar", etag=None if i else "e") for i in range(num_shards)))
     commit_shards(store, rows)
     assert read_shards(store) == rows
+
+
+def test_a_shard_that_could_not_be_fetched_is_read_again_under_a_new_id():
+    first = scan([], shard("a.tar"), shard("b.tar"))
+    told = [replace(first[0], status="broken", error_message=f"{UNFETCHED}refused", num_rows=0), replace(first[1], num_rows=10)]
+    second = scan(told, shard("a.tar"), shard("b.tar"))
+    assert [(row.shard_id, row.url, row.status, row.error_message) for row in second] == [
+        (0, "a.tar", "superseded", "read again"), (1, "b.tar", "current", None), (2, "a.tar", "current", None),
+    ]  # fmt: skip
+    assert second[2].part > second[1].part
+    broken = [replace(first[0], status="broken", error_message="a.tar is broken: cut", num_rows=3), *first[1:]]
+    assert scan(broken, shard("a.tar"), shard("b.tar"))[0].status == "broken", "what is broken itself is not read in vain"

@@ -16,6 +16,7 @@ from PIL import Image
 from scanner.core.config import override
 from scanner.core.errors import ConfigError
 from scanner.core.store import Store
+from scanner.core.urls import public
 from scanner.lab.scenes import SCENES
 from scanner.leak import records, stage, verdicts
 from scanner.leak.journal import place_of
@@ -285,4 +286,4 @@ def test_blanks_are_alike_and_their_rows_say_so(tmp_path):
     ],
 )  # fmt: skip
 def test_secrets_of_a_url_go_into_no_table(url, shown):
-    assert records.public(url) == shown
+    assert public(url) == shown
