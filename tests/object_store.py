@@ -86,6 +86,7 @@ def serving(folder: Path) -> Iterator[ObjectStore]:
     with (folder / "weed.log").open("wb") as log:
         server = subprocess.Popen(
             [program, "server", f"-dir={folder}", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={settings}",
+             "-s3.port.iceberg=0", "-s3.port.lance=0",
              "-master.volumeSizeLimitMB=64", "-master.telemetry=false", "-volume.max=20", "-volume.preStopSeconds=0",
              *arguments, *grpc],
             stdout=log, stderr=log, env={**os.environ, "GOMAXPROCS": "2"}, cwd=folder,

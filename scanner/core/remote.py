@@ -12,6 +12,7 @@ never shared over a fork.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 from typing import IO, Any, TypeVar
 
@@ -31,6 +32,9 @@ _WITHOUT_CACHE = OBJECT_STORES - {"hf"}
 """Whose listings are asked for anew each time: another process may have written. The hub's cache also keeps which repositories
 there are, and is dropped by whatever is written."""
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hf"}
+
+_PART = re.compile(r"/part-\d+-[0-9a-f]{8}\.parquet$")
+_MOST_PARTS = 100_000
 
 BLOCK_BYTES = 2**20
 """Read ahead of what is asked for, by default: tables are read by columns, here and there."""
@@ -109,7 +113,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         asked = end - start if is_range and start is not None and end is not None else size
         if len(data) == asked:
             return data
-        size = self.inner.info(path).get("size")
+        size = (self._parts().get(path) or self.inner.info(path)).get("size")
         if size is None:
             return data
         expected = len(range(size)[slice(start, end)])
@@ -118,8 +122,20 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return data
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        known = self._parts().get(path)
+        if known is not None and not kwargs:
+            return known
         found: dict[str, Any] = self._tried(path, lambda: self.inner.info(path, **kwargs))
+        if _PART.search(path):
+            self._parts()[path] = found
         return found
+
+    def _parts(self) -> dict[str, dict[str, Any]]:
+        """What is known of parts, by path. Parts never change, and DuckDB asks for each several times a statement."""
+        known: dict[str, dict[str, Any]] = self.inner.__dict__.setdefault("_known_parts", {})
+        if len(known) > _MOST_PARTS:
+            known.clear()
+        return known
 
     def exists(self, path: str, **kwargs: Any) -> bool:
         # fsspec's own takes every failure for "not there", and what is finished would be made again, or worse, overwritten.
@@ -166,6 +182,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
             FileExistsError: ``mode`` is ``create`` and the object is there, maybe by an earlier try whose answer was lost.
         """
         options = {**kwargs, "mode": mode} if mode != "overwrite" else kwargs
+        self._parts().pop(path, None)
         try:
             self._tried(path, lambda: self.inner.pipe_file(path, value, **options))
         except (FileExistsError, ConnectionError):
@@ -177,15 +194,19 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
             raise
 
     def put_file(self, lpath: str, rpath: str, **kwargs: Any) -> None:
+        self._parts().pop(rpath, None)
         self._tried(rpath, lambda: self.inner.put_file(lpath, rpath, **kwargs))
 
     def rm_file(self, path: str) -> None:
+        self._parts().pop(path, None)
         self._tried(path, lambda: self.inner.rm_file(path))
 
     def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
+        self._parts().clear()
         self._tried(path, lambda: self.inner.rm(path, recursive=recursive, maxdepth=maxdepth))
 
     def put(self, lpath: str, rpath: str, recursive: bool = False, **kwargs: Any) -> None:
+        self._parts().clear()
         self._tried(rpath, lambda: self.inner.put(lpath, rpath, recursive=recursive, **kwargs))
 
     def created(self, path: str) -> Any:
@@ -195,6 +216,10 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return self._tried(path, lambda: self.inner.modified(path))
 
     def invalidate_cache(self, path: str | None = None) -> None:
+        if path is None:
+            self._parts().clear()
+        else:
+            self._parts().pop(path, None)
         self.inner.invalidate_cache(path)
 
     def _open(

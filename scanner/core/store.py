@@ -188,6 +188,8 @@ class Store:
         return data
 
     def has_part(self, table: str, part: Part) -> bool:
+        # Asked anew: another process may have removed it.
+        self.fs.invalidate_cache(self.path(table, part.name))
         exists: bool = self.fs.exists(self.path(table, part.name))
         return exists
 
