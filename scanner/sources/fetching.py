@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from threading import local
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from scanner.core.remote import RemoteFileSystem
@@ -25,9 +26,24 @@ _MAX_PREFIXES = 1024
 """Above which a folder is listed in one go: a page of a flat listing holds a thousand names, a prefix maybe one."""
 
 
+_here = local()
+
+
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="fetch", initializer=lambda: setattr(_here, "is_fetching", True))
+
+
+def _submit(call: Callable[..., R], *arguments: Any, **options: Any) -> Future[R]:
+    """In a thread of the pool; at once where this is one: all of them waiting for work that none is left to do would never end."""
+    if not getattr(_here, "is_fetching", False):
+        return _threads().submit(call, *arguments, **options)
+    done: Future[R] = Future()
+    try:
+        done.set_result(call(*arguments, **options))
+    except BaseException as error:
+        done.set_exception(error)
+    return done
 
 
 def is_slow(fs: AbstractFileSystem) -> bool:
@@ -60,7 +76,7 @@ def ahead(call: Callable[[A], R], items: Iterable[A], *, size_of: Callable[[A], 
             while waiting and (len(waiting) == _AHEAD_FILES or num_bytes + size > _AHEAD_BYTES):
                 num_bytes -= waiting[0][0]
                 yield _outcome(waiting.popleft()[1])
-            waiting.append((size, _threads().submit(call, item)))
+            waiting.append((size, _submit(call, item)))
             num_bytes += size
         while waiting:
             yield _outcome(waiting.popleft()[1])
@@ -86,7 +102,7 @@ def find_all(fs: AbstractFileSystem, root: str) -> list[dict[str, Any]]:
         return [*found, *find_all(fs, prefixes[0])]
     if len(prefixes) > _MAX_PREFIXES:
         return list(fs.find(root, withdirs=True, detail=True).values())
-    listings = [_threads().submit(fs.find, prefix, withdirs=True, detail=True) for prefix in prefixes]
+    listings = [_submit(fs.find, prefix, withdirs=True, detail=True) for prefix in prefixes]
     by_name = {info["name"].rstrip("/"): info for info in found}
     for listing in listings:
         by_name.update((info["name"].rstrip("/"), info) for info in listing.result().values())

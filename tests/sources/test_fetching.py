@@ -157,3 +157,15 @@ def test_a_scan_tries_what_it_could_not_fetch_again(shards, tmp_path):
     assert rows[1].error_message == "read again"
     assert run.read("images").num_rows == 24
     assert not scan(run, config, Progress(quiet=True)).is_recomputed
+
+
+@pytest.mark.timeout(20)
+def test_what_is_fetched_for_something_that_is_fetched_does_not_wait_for_itself():
+    """An image of a folder is read by several threads, and each reads its file by the same ones."""
+
+    def outer(i: int) -> list:
+        time.sleep(0.01)
+        return list(ahead(lambda j: 10 * i + j, range(3), size_of=lambda _: 1))
+
+    found = list(ahead(outer, range(4 * fetching.THREADS), size_of=lambda _: 1))
+    assert found == [[10 * i, 10 * i + 1, 10 * i + 2] for i in range(4 * fetching.THREADS)]
