@@ -35,7 +35,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _submit(call: Callable[..., R], *arguments: Any, **options: Any) -> Future[R]:
-    """In a thread of the pool; at once where this is one: all of them waiting for work that none is left to do would never end."""
+    """In a thread of the pool; at once where this is one: all waiting for work that none is left to do would never end."""
     if not getattr(_here, "is_fetching", False):
         return _threads().submit(call, *arguments, **options)
     done: Future[R] = Future()
