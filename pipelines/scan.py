@@ -12,11 +12,11 @@ from scanner.core.errors import ObjectError, ScannerError, SourceError, Unreacha
 from scanner.core.lock import lock
 from scanner.core.progress import Progress
 from scanner.core.store import Store
+from scanner.download.configured import download, images_of, with_images
 from scanner.embed.stage import EmbedStage
 from scanner.leak import records as leak
 from scanner.neighbors import stage as neighbors
 from scanner.pipelines.summary import ScanSummary, versions
-from scanner.pipelines.url_lists import download, with_images
 from scanner.report import stage as report
 from scanner.report.leaks import OtherSet
 from scanner.risk import stage as risk
@@ -32,7 +32,7 @@ def open_sources(config: RunConfig) -> dict[str, Source]:
 
 def _open(source: SourceConfig) -> Source:
     if source.format == URL_LIST:
-        return open_source(f"{source.images}/images", format="img2dataset")
+        return open_source(images_of(source), format="img2dataset")
     return open_source(
         source.url,
         format=source.format,

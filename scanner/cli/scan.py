@@ -129,9 +129,11 @@ def scan(
     config = load_config(config_path) if config_path else RunConfig()
     if sources:
         extra = {"format": format_ or "auto", "caption_column": caption_column or "", "image_column": image_column or ""}
-        extra |= {"images": images or ""}
+        # Of several lists each gets a folder of its own.
+        folders = {name: f"{images}/{name}" if images and len(sources) > 1 else images or "" for name in _names(sources)}
+        named = zip(sources, folders.items(), strict=True)
         config = override(
-            config, {"sources": [{"url": url, "name": name, **extra} for url, name in zip(sources, _names(sources), strict=True)]}
+            config, {"sources": [{"url": url, "name": name, "images": folder, **extra} for url, (name, folder) in named]}
         )
     if not config.sources:
         raise ConfigError("There is nothing to scan.", next_step="Give a SOURCE, or a --config with `sources`.")

@@ -113,7 +113,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         asked = end - start if is_range and start is not None and end is not None else size
         if len(data) == asked:
             return data
-        size = (self._parts().get(path) or self.inner.info(path)).get("size")
+        size = (self._parts().get(self._strip_protocol(path)) or self.inner.info(path)).get("size")
         if size is None:
             return data
         expected = len(range(size)[slice(start, end)])
@@ -122,20 +122,24 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         return data
 
     def info(self, path: str, **kwargs: Any) -> dict[str, Any]:
-        known = self._parts().get(path)
-        if known is not None and not kwargs:
-            return known
+        parts, plain = self._parts(), self._strip_protocol(path)
+        if plain in parts and not kwargs:
+            return parts[plain]
         found: dict[str, Any] = self._tried(path, lambda: self.inner.info(path, **kwargs))
-        if _PART.search(path):
-            self._parts()[path] = found
+        if _PART.search(plain):
+            parts[plain] = found
         return found
 
     def _parts(self) -> dict[str, dict[str, Any]]:
-        """What is known of parts, by path. Parts never change, and DuckDB asks for each several times a statement."""
+        """What is known of parts, by path without the protocol. Parts never change, and DuckDB asks for each several times a
+        statement. Kept with the driver, which is one for all that ask."""
         known: dict[str, dict[str, Any]] = self.inner.__dict__.setdefault("_known_parts", {})
         if len(known) > _MOST_PARTS:
             known.clear()
         return known
+
+    def _forget(self, path: str) -> None:
+        self._parts().pop(self._strip_protocol(path), None)
 
     def exists(self, path: str, **kwargs: Any) -> bool:
         # fsspec's own takes every failure for "not there", and what is finished would be made again, or worse, overwritten.
@@ -182,7 +186,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
             FileExistsError: ``mode`` is ``create`` and the object is there, maybe by an earlier try whose answer was lost.
         """
         options = {**kwargs, "mode": mode} if mode != "overwrite" else kwargs
-        self._parts().pop(path, None)
+        self._forget(path)
         try:
             self._tried(path, lambda: self.inner.pipe_file(path, value, **options))
         except (FileExistsError, ConnectionError):
@@ -194,11 +198,11 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
             raise
 
     def put_file(self, lpath: str, rpath: str, **kwargs: Any) -> None:
-        self._parts().pop(rpath, None)
+        self._forget(rpath)
         self._tried(rpath, lambda: self.inner.put_file(lpath, rpath, **kwargs))
 
     def rm_file(self, path: str) -> None:
-        self._parts().pop(path, None)
+        self._forget(path)
         self._tried(path, lambda: self.inner.rm_file(path))
 
     def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
@@ -219,7 +223,7 @@ class RemoteFileSystem(AbstractFileSystem):  # type: ignore[misc]
         if path is None:
             self._parts().clear()
         else:
-            self._parts().pop(path, None)
+            self._forget(path)
         self.inner.invalidate_cache(path)
 
     def _open(

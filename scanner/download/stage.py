@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ from scanner.download.lists import (
     prepared_schema,
     prepared_tables,
 )
-from scanner.download.process import run_img2dataset
+from scanner.download.process import LOG_FILE, run_img2dataset
 from scanner.download.sidecars import SHARD_DIGITS, Outcome, complete, move_out, shard_name, transient_rows
 from scanner.download.state import Pass, State, TakenIn
 from scanner.sources.parquet_files import first_schema, open_parquet
@@ -41,6 +42,7 @@ from scanner.sources.places import Entry, Place, resolve
 if TYPE_CHECKING:
     import pyarrow as pa
 
+IMAGES = "images"
 SHARD_ROWS, FEW_SHARD_ROWS = 10_000, 1_000
 """Of a shard, as img2dataset's own default; of a list of fewer than ``FEW_ROWS`` less, so that several processes have work."""
 FEW_ROWS = 200_000
@@ -90,7 +92,7 @@ class Download:
     ) -> None:
         self.url, self.folder, self.config, self.progress = url, folder, config, progress
         self.caption_column, self.max_pixels = caption_column, max_pixels
-        self.lists, self.refused, self.images = folder / "lists", folder / "refused", folder / "images"
+        self.lists, self.refused, self.images = folder / "lists", folder / "refused", folder / IMAGES
 
     def run(self) -> DownloadResult:
         """Downloads what there is to download.
@@ -147,9 +149,9 @@ class Download:
         return state
 
     def _drop_strays(self, state: State) -> None:
-        """Lists that were being written when a run was stopped: img2dataset would take them for its own."""
+        """What was being written when a run was stopped: img2dataset would take such lists for its own."""
         known = {file.name for a_pass in state.passes for file in a_pass.files}
-        for path in self.lists.iterdir():
+        for path in (*self.lists.iterdir(), *self.refused.iterdir()):
             if path.name not in known:
                 path.unlink()
 
@@ -176,17 +178,16 @@ class Download:
         num_rows = state.num_rows
         with pq.ParquetWriter(path, _refused_schema()) as refused:
             for entry in added:
-                first = num_rows
-                for table, without in prepared_tables(
-                    place, entry, state.columns, caption_column=self.caption_column, first_row=first
-                ):
+                tables = prepared_tables(
+                    place, entry, state.columns, caption_column=self.caption_column, first_row=num_rows
+                )  # fmt: skip
+                for table, without in tables:
                     writer.write(table)
                     if without.num_rows:
                         refused.write_table(without)
                     num_rows += table.num_rows
         state.passes.append(Pass(files=writer.close()))
         state.lists += [here[entry.name] for entry in added]
-        state.num_rows = num_rows
         state.save(self.folder)
 
     def _finish(self, state: State) -> None:
@@ -205,45 +206,38 @@ class Download:
         self._settle(state)
 
     def _download(self, state: State) -> None:
-        wanted = {
-            shard for a_pass in state.passes for file in a_pass.files for shard in file.shards(state.shard_rows)
-        }  # fmt: skip
-        open_rows = sum(a_pass.num_rows for a_pass in state.passes if not a_pass.is_finished)
-        finished = {
-            shard
+        """Runs img2dataset until it has written every shard of the passes that are not finished."""
+        rows = {
+            shard: min(state.shard_rows, file.num_rows - (shard - file.first_shard) * state.shard_rows)
             for a_pass in state.passes
-            if a_pass.is_finished
+            if not a_pass.is_finished
             for file in a_pass.files
             for shard in file.shards(state.shard_rows)
         }
-        with self.progress.bar("download", total=open_rows, unit="URLs") as bar:
-            look = self._looking(bar, state, wanted - finished)
+        with self.progress.bar("download", total=sum(rows.values()), unit="URLs") as bar:
+            look = self._looking(bar, rows)
             for _ in range(MAX_RUNS):
                 run_img2dataset(self._settings(state), self.folder, self.config, max_pixels=self.max_pixels, look=look)
-                missing = [shard for shard in sorted(wanted - finished) if not self._stats(shard).is_file()]
+                missing = [shard for shard in rows if not self._stats(shard).is_file()]
                 if not missing:
                     return
         raise SourceError(
             f"img2dataset did not finish {len(missing):,} shards of {self.folder}, {shard_name(missing[0])} among them.",
-            next_step=f"{self.folder / 'img2dataset.log'} says why. Scan again: finished shards are kept.",
+            next_step=f"{self.folder / LOG_FILE} says why. Scan again: finished shards are kept.",
         )
 
-    def _looking(self, bar: Bar, state: State, shards: set[int]) -> Callable[[], int]:
-        """Moves the bar by the shards that were finished; a number that grows with whatever is written."""
-        rows = {
-            shard: min(state.shard_rows, file.num_rows - (shard - file.first_shard) * state.shard_rows)
-            for a_pass in state.passes
-            for file in a_pass.files
-            for shard in file.shards(state.shard_rows)
-        }
-        waiting = set(shards)
+    def _looking(self, bar: Bar, rows: dict[int, int]) -> Callable[[], int]:
+        """Moves the bar by the shards that were finished; a number that grows with whatever is written.
+
+        Args:
+            rows: of each shard that is to be written.
+        """
+        waiting = dict(rows)
 
         def look() -> int:
-            done = {shard for shard in waiting if self._stats(shard).is_file()}
-            waiting.difference_update(done)
-            if done:
-                bar.advance(sum(rows[shard] for shard in done))
-            tars = (self.images / f"{shard_name(shard)}.tar" for shard in sorted(waiting)[:64])
+            for shard in [shard for shard in waiting if self._stats(shard).is_file()]:
+                bar.advance(waiting.pop(shard))
+            tars = (self.images / f"{shard_name(shard)}.tar" for shard in islice(waiting, 64))
             return sum(path.stat().st_size for path in tars if path.is_file()) + (len(rows) - len(waiting)) * 2**40
 
         return look

@@ -82,7 +82,11 @@ class State:
     has_captions: bool
     lists: list[TakenIn] = field(default_factory=list)
     passes: list[Pass] = field(default_factory=list)
-    num_rows: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Of the user's list, as far as it was taken in."""
+        return sum(a_pass.num_rows for a_pass in self.passes if not a_pass.is_retry)
 
     @property
     def num_shards(self) -> int:

@@ -120,6 +120,30 @@ def test_answers_and_mistakes_pass_unchanged(fs):
         fs.cat_file("/set/a")
 
 
+def test_what_is_known_of_a_part_is_asked_once_and_forgotten_with_it(fs):
+    part, other = "/set/groups/part-00000-0123abcd.parquet", "/set/groups/_table.json"
+    fs.pipe_file(part, b"rows")
+    fs.pipe_file(other, b"{}")
+    FlakyFileSystem.calls.clear()
+    for _ in range(3):
+        assert fs.info(part)["size"] == fs.info(f"flaky:/{part}")["size"] == 4
+        assert fs.exists(part)
+        assert fs.info(other)["size"] == 2
+    assert FlakyFileSystem.calls["info", part] == 1
+    assert FlakyFileSystem.calls["info", other] == 3
+
+    fs.pipe_file(part, b"more rows")
+    assert fs.info(part)["size"] == 9
+    fs.rm_file(part)
+    assert not fs.exists(part)
+    # By another process: seen once the cache is told, as a store does before it takes a part for finished.
+    fs.pipe_file(part, b"rows")
+    assert fs.exists(part)
+    fs.inner.rm_file(part)
+    fs.invalidate_cache(part)
+    assert not fs.exists(part)
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(500, "passing"), (502, "passing"), (429, "passing"), (401, "refusal"), (403, "refusal"), (400, "lasting")],

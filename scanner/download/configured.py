@@ -1,4 +1,4 @@
-"""Lists of URLs among the sources: where their images go, and the download."""
+"""Lists of URLs among the sources of a config: where their images go, and their download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scanner.core.config import RunConfig, SourceConfig
 from scanner.core.errors import ConfigError
 from scanner.core.printable import printable
 from scanner.core.progress import Progress
-from scanner.download.stage import Download
+from scanner.download.stage import IMAGES, Download
 from scanner.sources.open import URL_LIST, detect_format
 
 
@@ -17,7 +17,7 @@ def with_images(config: RunConfig, run_url: str) -> RunConfig:
 
     Raises:
         SourceError: nothing is at a source's URL, or nothing that can be recognised.
-        ConfigError: the run lies on an object store, and no local folder is named.
+        ConfigError: the run lies on an object store, and no local folder is named; a folder is named, and no source is a list.
     """
     sources: list[SourceConfig] = []
     for source in config.sources:
@@ -33,7 +33,14 @@ def with_images(config: RunConfig, run_url: str) -> RunConfig:
             folder = f"{run_url.rstrip('/')}-images{f'-{number + 1}' if number else ''}"
             source = source.model_copy(update={"images": folder})
         sources.append(source)
+    if any(source.images for source in sources) and not any(source.format == URL_LIST for source in sources):
+        raise ConfigError("A folder for images was given, and no source is a list of URLs.", next_step="Leave --images out.")
     return config.model_copy(update={"sources": tuple(sources)})
+
+
+def images_of(source: SourceConfig) -> str:
+    """The folder of shards that a list of URLs was downloaded into."""
+    return f"{source.images}/{IMAGES}"
 
 
 def download(config: RunConfig, progress: Progress) -> None:
