@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -160,7 +161,7 @@ class Reader:
         self._recheck_s = recheck_s
         self._lock = threading.Lock()
         self._snapshot: _Snapshot | None = None
-        self._looked_at = 0.0
+        self._looked_at = -math.inf
 
     def answer(self, ask: Callable[[View], T]) -> T:
         """What ``ask`` makes of a view. Asked again where the run was changed meanwhile and parts have gone.
@@ -211,7 +212,7 @@ class Reader:
 
     def _has_changed(self, seen: Mapping[str, Manifest]) -> bool:
         with self._lock:
-            self._looked_at = 0.0
+            self._looked_at = -math.inf
         return self._manifests() != seen
 
     def _manifests(self) -> dict[str, Manifest]:

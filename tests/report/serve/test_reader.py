@@ -41,7 +41,7 @@ def test_a_view_stays_as_it_is_and_the_next_is_of_the_new_tables(own, tmp_path):
 
 def test_parts_that_go_while_they_are_read_are_asked_for_again(own, tmp_path):
     store, config = own
-    reader, asked = Reader(store, recheck_s=3600.0), []
+    reader, asked = Reader(store, recheck_s=1e9), []
 
     def ask(view):
         asked.append(view)
