@@ -3,6 +3,11 @@
 Rows drawn at random are compared with everything, which says without bias how far their neighbours are. So few rows say little
 of rare misses. So many more are then compared with the cells nearest to them only, which costs a fraction of it: enough of them
 that the first sample finds nothing beyond.
+
+Even they do not show what one row in thousands misses. So their pairs are moved: y, a neighbour of x, as it would lie if x were
+another row x' of its cell, y' = y + (x . y) (x' - x), at the same cosine in the same direction. How far a pair reaches depends
+on where it lies among the centres as much as on the pair, and finding out costs no search. (A smoothed bootstrap, Silverman and
+Young 1987, with other rows of the cell for the noise.)
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from numpy.typing import NDArray
 
 from scanner.search import tiles
 from scanner.search.bits import rows_at
-from scanner.search.cells import BLOCK_ROWS, Homes, Scores, choose_reach
+from scanner.search.cells import Homes, Scores, choose_reach
 from scanner.search.tiles import Bounds, RowReader, in_order
 
 if TYPE_CHECKING:
@@ -33,6 +38,10 @@ NEAR_ROWS, MOST_NEAR_ROWS = 8192, 65_536
 FOUND_ROWS, MOST_FOUND_ROWS = 1_000, 4_000
 """Of the second sample, by the share of the first, so many should have a neighbour: one row in 250 of a large set, for which a
 steadier reach pays."""
+MOVED_BEYOND, LEAST_MOVED, MOST_MOVED = 16, 1 << 15, 1 << 18
+"""Pairs that are moved: so many that half of what may be missed is about ``MOVED_BEYOND`` of them, within limits."""
+GAP_ROWS = 4096
+"""Pairs whose gaps are computed at once."""
 PAIRS_A_TILE = 65_536
 """Kept of one tile, at random, where a giant group has more; they count for all."""
 
@@ -51,10 +60,11 @@ class Pilot:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Found:
-    """Pairs of a row of a sample and another row, both by place, and how many such pairs each stands for."""
+    """Pairs of a row of a sample and another row, both by place, their cosine, and how many such pairs each stands for."""
 
     row: NDArray[np.int64]
     other: NDArray[np.int64]
+    similarity: NDArray[np.float32]
     count: NDArray[np.float64]
 
     @classmethod
@@ -62,6 +72,7 @@ class _Found:
         return cls(
             row=np.concatenate([np.empty(0, np.int64), *(p.row for p in parts)]),
             other=np.concatenate([np.empty(0, np.int64), *(p.other for p in parts)]),
+            similarity=np.concatenate([np.empty(0, np.float32), *(p.similarity for p in parts)]),
             count=np.concatenate([np.empty(0, np.float64), *(p.count for p in parts)]),
         )
 
@@ -98,7 +109,8 @@ class Piloting:
         if num_found and num_near > num_rows and num_cells <= MOST_NEAREST_CELLS:
             found, num_rows = self._among_near(np.sort(drawn[:num_near]), num_cells), num_near
         gap, weight, num_found = self._gaps(found)
-        return Pilot(reach=choose_reach(gap, weight, num_found, recall), num_rows=num_rows, num_found=num_found)
+        reach = choose_reach(gap, weight, num_found, recall, lambda: self._gaps_if_moved(found, recall))
+        return Pilot(reach=reach, num_rows=num_rows, num_found=num_found)
 
     def _among_all(self, drawn: NDArray[np.int64]) -> tuple[_Found, int]:
         """Neighbours of the first of the drawn places, and how many were compared."""
@@ -126,8 +138,8 @@ class Piloting:
         weight, _ = self._weights(found)
         rank = np.zeros(len(found.row), np.int64)
         apart = np.flatnonzero(self.homes.home(found.row) != self.homes.home(found.other))
-        for start in range(0, len(apart), BLOCK_ROWS):
-            block = apart[start : start + BLOCK_ROWS]
+        for start in range(0, len(apart), self.scores.block_rows):
+            block = apart[start : start + self.scores.block_rows]
             scores = self.scores.of(rows_at(self.bounds, found.row[block]))
             other = scores.gather(1, torch.from_numpy(self.homes.home(found.other[block]))[:, None])
             rank[block] = (scores > other).sum(dim=1).numpy()
@@ -156,10 +168,11 @@ class Piloting:
         out = np.empty((len(places), num_cells), np.int64)
 
         def work(start: int) -> None:
-            scores = self.scores.of(rows_at(self.bounds, places[start : start + BLOCK_ROWS]))
-            out[start : start + BLOCK_ROWS] = scores.topk(num_cells, sorted=False)[1].numpy()
+            scores = self.scores.of(rows_at(self.bounds, places[start : start + step]))
+            out[start : start + step] = scores.topk(num_cells, sorted=False)[1].numpy()
 
-        for _ in in_order(range(0, len(places), BLOCK_ROWS), work, self.threads):
+        step = self.scores.block_rows
+        for _ in in_order(range(0, len(places), step), work, self.threads):
             pass
         return out
 
@@ -176,16 +189,16 @@ class Piloting:
                 lambda at, buffer, block=block: self.rows.take(block[at], buffer),  # type: ignore[misc]
                 lambda at, buffer: self.rows.take(others[at], buffer),
             )
-            row, other = block[tile.row], others[tile.column]
-            row, other = row[row != other], other[row != other]
+            row, other, is_pair = block[tile.row], others[tile.column], block[tile.row] != others[tile.column]
+            row, other, similarity = row[is_pair], other[is_pair], tile.similarity[is_pair]
             count = np.ones(len(row))
             if len(row) > PAIRS_A_TILE:
                 kept = np.random.default_rng([self.seed, int(block[0]), int(others[0])]).choice(
                     len(row), PAIRS_A_TILE, replace=False
                 )
                 count = np.full(PAIRS_A_TILE, len(row) / PAIRS_A_TILE)
-                row, other = row[kept], other[kept]
-            parts.append(_Found(row=row, other=other, count=count))
+                row, other, similarity = row[kept], other[kept], similarity[kept]
+            parts.append(_Found(row=row, other=other, similarity=similarity, count=count))
         return _Found.joined(parts)
 
     def _gaps(self, found: _Found) -> tuple[NDArray[np.float32], NDArray[np.float64], int]:
@@ -193,20 +206,52 @@ class Piloting:
 
         A pair is found if either row visits the other's cell, so the smaller of the two gaps counts.
         """
-        import torch
-
         weight, num_rows = self._weights(found)
         home = self.homes.home(found.row), self.homes.home(found.other)
         apart = np.flatnonzero(home[0] != home[1])
         gap = np.empty(len(apart), np.float32)
-        for start in range(0, len(apart), BLOCK_ROWS):
-            block = apart[start : start + BLOCK_ROWS]
+        for start in range(0, len(apart), GAP_ROWS):
+            block = apart[start : start + GAP_ROWS]
             a, b = (rows_at(self.bounds, places[block]) for places in (found.row, found.other))
-            own_a, own_b = self.scores.at(a, home[0][block]), self.scores.at(b, home[1][block])
-            gap[start : start + BLOCK_ROWS] = torch.minimum(
-                own_a - self.scores.at(a, home[1][block]), own_b - self.scores.at(b, home[0][block])
-            ).numpy()
+            gap[start : start + GAP_ROWS] = self._gap(a, b, home[0][block], home[1][block])
         return np.maximum(gap, 0), weight[apart], num_rows
+
+    def _gap(self, a: torch.Tensor, b: torch.Tensor, home_a: NDArray[np.int64], home_b: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(m,): of pairs of bounds (m, w), by the cells where they are at home."""
+        import torch
+
+        to_a = self.scores.at(b, home_b) - self.scores.at(b, home_a)
+        to_b = self.scores.at(a, home_a) - self.scores.at(a, home_b)
+        gap: NDArray[np.float32] = torch.minimum(to_a, to_b).numpy()
+        return gap
+
+    def _gaps_if_moved(self, found: _Found, recall: float) -> NDArray[np.float32]:
+        """Gaps of pairs, drawn in proportion to their weight, each moved to a row of its cell that is drawn too."""
+        import torch
+
+        weight, _ = self._weights(found)
+        num = min(MOST_MOVED, max(LEAST_MOVED, int(2 * MOVED_BEYOND / (1 - recall)), len(self.bounds) // 8))
+        rng = np.random.default_rng([self.seed, 5])
+        drawn = rng.choice(len(weight), size=num, p=weight / weight.sum())
+        home = self.homes.home(found.row[drawn])
+        start, stop = self.homes.starts[home], self.homes.starts[home + 1]
+        place = start + (rng.random(num) * (stop - start)).astype(np.int64)
+        gap = np.zeros(num, np.float32)
+        step = self.scores.block_rows
+
+        def work(first: int) -> None:
+            block = slice(first, first + step)
+            pair = drawn[block]
+            row = rows_at(self.bounds, place[block])
+            x, y = (rows_at(self.bounds, places[pair]).float() for places in (found.row, found.other))
+            y += torch.from_numpy(found.similarity[pair])[:, None] * (row.float() - x)
+            moved = y.to(self.bounds.dtype)
+            away = self.scores.home(self.scores.of(moved))
+            gap[block] = np.where(away == home[block], 0, self._gap(row, moved, home[block], away))
+
+        for _ in in_order(range(0, num, step), work, self.threads):
+            pass
+        return np.maximum(gap, 0)
 
     def _weights(self, found: _Found) -> tuple[NDArray[np.float64], int]:
         """(m,): of each pair 1 / (neighbours of its row x rows), times what it stands for; and the rows that have a neighbour."""

@@ -136,17 +136,23 @@ def test_rows_without_direction_match_nothing():
     assert not {5, 7, 9} & {row for pair in found for row in pair}
 
 
+def unasked():
+    raise AssertionError("the pilot sees such misses itself")
+
+
 def test_reach_leaves_half_of_the_misses_that_are_allowed():
     gap = np.arange(1, 2001, dtype=np.float32)
     even = np.full(2000, 1 / 2000)
     for recall, found in ((0.9, 1900), (0.95, 1950), (0.5, 1500)):
-        assert (gap <= choose_reach(gap, even, 2000, recall)).sum() == found
+        assert (gap <= choose_reach(gap, even, 2000, recall, unasked)).sum() == found
     # A row of a thousand pairs weighs what a row of one does; pairs of no gap may be left out.
     heavy = np.concatenate([np.zeros(1000), np.full(99, 5.0)]).astype(np.float32)
     weight = np.concatenate([np.full(1000, 1e-5), np.full(99, 1e-2)])
-    assert choose_reach(heavy, weight, 100, 0.6) == choose_reach(heavy[1000:], weight[1000:], 100, 0.6) == pytest.approx(5)
-    assert choose_reach(np.empty(0, np.float32), np.empty(0), 0, 0.9) == 0
-    assert choose_reach(np.zeros(50, np.float32), np.full(50, 0.02), 50, 0.999) == 0
+    all_pairs, no_zeros = (choose_reach(heavy[i:], weight[i:], 100, 0.6, unasked) for i in (0, 1000))
+    assert all_pairs == no_zeros == pytest.approx(5)
+    assert choose_reach(np.empty(0, np.float32), np.empty(0), 0, 0.9, unasked) == 0
+    none = np.zeros(50, np.float32)
+    assert choose_reach(none, np.full(50, 0.02), 50, 0.999, lambda: none) == 0
 
 
 @pytest.mark.parametrize("share", [1.0, 0.1])
@@ -156,7 +162,8 @@ def test_misses_too_rare_for_the_pilot_are_extrapolated(share):
     for seed in range(200):
         rng = np.random.default_rng(seed)
         gap = np.where(rng.random(200) < share, np.abs(rng.standard_normal(200)), 0).astype(np.float32)
-        reach = choose_reach(gap, np.full(200, 1 / 200), 200, 0.9995)
+        moved = np.where(rng.random(50_000) < share, np.abs(rng.standard_normal(50_000)), 0).astype(np.float32)
+        reach = choose_reach(gap, np.full(200, 1 / 200), 200, 0.9995, lambda moved=moved: moved)
         miss = share * math.erfc(reach / math.sqrt(2))
         missed.append(miss)
         enough += miss <= 0.0005
