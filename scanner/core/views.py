@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from scanner.core.schemas import ARROW_TO_SQL, EMPTY_UNTIL_WRITTEN, TABLES
 from scanner.core.store import COMMIT_FILE, Store
 
-# float16 -> float in SQL: DuckDB has no half type. Bytes are little-endian, so the second byte pair of the hex comes first.
+# float16 -> float in SQL: DuckDB has no half type. Bytes are little-endian, so the second byte pair of the hex comes first. The
+# hex is cut up once: a lambda that looked into it would make it anew for every number.
 # host: nearly all urls have neither port nor user, and without those one cheap expression in place of a dear one will do.
 MACROS = """
 create or replace macro half_to_float(bits) as
@@ -22,9 +23,9 @@ create or replace macro half_to_float(bits) as
         else (1 + (bits & 1023) / 1024.0) * pow(2.0, ((bits >> 10) & 31) - 15)
     end);
 create or replace macro vec(embedding) as
-    list_transform(range(0, octet_length(embedding) // 2),
-        lambda i: half_to_float(
-            ('0x' || hex(embedding)[4 * i + 3:4 * i + 4] || hex(embedding)[4 * i + 1:4 * i + 2])::integer)::float);
+    list_transform(list_transform(regexp_extract_all(hex(embedding), '.{4}'),
+        lambda digits: ('0x' || substr(digits, 3, 2) || substr(digits, 1, 2))::integer),
+        lambda bits: half_to_float(bits)::float);
 create or replace macro host(url) as nullif(lower(
     case
         when regexp_matches(regexp_extract(url, '^[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)', 1), '[:@]')

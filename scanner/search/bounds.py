@@ -13,16 +13,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scanner.core.hardware import cpu_has_amx
 from scanner.search.threshold import FloatRows, unit_rows
+from scanner.search.workers import alone, in_order
+
+if TYPE_CHECKING:
+    import torch
 
 WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768)
 """Widths that are tried. Multiples of 16: kernels of matrix products have no remainder to handle."""
 SAMPLE_ROWS = 4096
+GRAM_ROWS = 1024
+"""Of the sample, multiplied by one thread at once; the sum is the same for any number of threads."""
 PILOT_ROWS = 1024
 """Other rows than those of the sample where there are enough: on its own rows a rotation looks better than it is."""
 
@@ -115,6 +122,7 @@ def fit_rotation(
     precision: str = "fp32",
     rounding: float = ROUNDING,
     costs: Costs | None = None,
+    threads: int = 1,
 ) -> Rotation:
     """Principal axes (about the origin) of a seeded sample, and the width that a pilot on sampled pairs finds cheapest.
 
@@ -126,52 +134,83 @@ def fit_rotation(
         width: to be taken as it is, without a pilot.
         costs: of the machine that multiplies; None is one core of a CPU in that precision.
     """
-    n, d = x.shape
+    n = len(x)
     rng = np.random.default_rng(seed)
     chosen = rng.choice(n, size=min(n, SAMPLE_ROWS + PILOT_ROWS), replace=False)
     num_pilot = min(PILOT_ROWS, len(chosen) // 4)
-    pilot = unit_rows(x[np.sort(chosen[:num_pilot])])
-    axes = _principal_axes(unit_rows(x[np.sort(chosen[num_pilot:])]))
+    axes = _principal_axes(x, np.sort(chosen[num_pilot:]), threads)
+    return alone(lambda: _choose_width(x, chosen[:num_pilot], axes, threshold, width, costs or cpu_costs(precision), rounding))
+
+
+def _choose_width(
+    x: FloatRows,
+    pilot: NDArray[np.int64],
+    axes: NDArray[np.float32],
+    threshold: float,
+    width: int | None,
+    costs: Costs,
+    rounding: float,
+) -> Rotation:
+    """Of the pairs of one half of the pilot with the other."""
+    import torch
+
+    d = x.shape[1]
     if width is not None or len(pilot) < 2:
         return Rotation(axes=axes, width=d if width is None or width > axes.shape[1] else width, candidate_share=0.0)
-    z = pilot @ axes
+    rows = torch.from_numpy(unit_rows(x[pilot]))
+    half = len(rows) // 2
+    z = torch.mm(rows, torch.from_numpy(axes)).numpy()
     most = min(d, axes.shape[1] + 1)
-    cosine = pilot @ pilot.T
-    num_pairs = len(z) * (len(z) - 1)
+    cosine = torch.mm(rows[:half], rows[half:].T).numpy()
     is_alike = cosine >= threshold
-    np.fill_diagonal(is_alike, True)
     # Members of one group that are too far apart lie together in the order of the search, where a tile's rows are multiplied all
     # at once.
     alike, together = np.flatnonzero(is_alike), np.flatnonzero(~is_alike & (cosine >= 1 - GROUP_SPREAD * (1 - threshold)))
-    costs = costs or cpu_costs(precision)
     best = (costs.product * d + costs.bound, d, 0.0)
     for k in costs.widths:
         if k >= most or costs.product * k + costs.bound >= best[0]:
             break
         prefix = z[:, : k - 1]
-        side = np.column_stack([prefix, _rest(prefix)])
-        unsettled = (side @ side.T).reshape(-1) >= threshold - rounding
+        side = torch.from_numpy(np.column_stack([prefix, _rest(prefix)]))
+        unsettled = torch.mm(side[:half], side[half:].T).numpy().reshape(-1) >= threshold - rounding
         num_unsettled = int(np.count_nonzero(unsettled)) - int(np.count_nonzero(unsettled[alike]))
         num_together = int(np.count_nonzero(unsettled[together]))
-        share_lone = (num_unsettled - num_together) / num_pairs
+        share_lone = (num_unsettled - num_together) / cosine.size
         joint_check = min(costs.check, ENTRIES_A_CHECK * costs.entry)
-        check = min(costs.check * share_lone + joint_check * num_together / num_pairs, costs.entry)
-        best = min(best, (costs.product * k + costs.bound + check, k, num_unsettled / num_pairs))
+        check = min(costs.check * share_lone + joint_check * num_together / cosine.size, costs.entry)
+        best = min(best, (costs.product * k + costs.bound + check, k, num_unsettled / cosine.size))
     return Rotation(axes=axes, width=best[1], candidate_share=best[2])
 
 
-def _principal_axes(sample: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 (d, r): orthonormal columns of most energy first, r <= d; fewer than d where the sample has fewer rows."""
-    m, d = sample.shape
-    if m >= d:
+def _principal_axes(x: FloatRows, sample: NDArray[np.int64], threads: int) -> NDArray[np.float32]:
+    """float32 (d, r): orthonormal columns, those of most energy of the sampled rows first; r < d where those are fewer."""
+    import torch
+
+    d = x.shape[1]
+    if len(sample) >= d:
         # The products decide which axes come first, not whether they are orthonormal: fp32 does for them.
-        gram = (sample.T @ sample).astype(np.float64)
-        return np.ascontiguousarray(np.linalg.eigh(gram)[1][:, ::-1], dtype=np.float32)
-    rows = sample.astype(np.float64)
-    # Of a wide matrix the small product has the same eigenvalues; those of its null space are noise.
-    values, vectors = np.linalg.eigh(rows @ rows.T)
-    kept = values > 1e-9 * values.max(initial=0.0)
-    return np.ascontiguousarray(np.linalg.qr(rows.T @ vectors[:, kept][:, ::-1])[0], dtype=np.float32)
+        gram = torch.zeros((d, d), dtype=torch.float32)
+        for _, part in in_order(range(0, len(sample), GRAM_ROWS), lambda at: _gram(x[sample[at : at + GRAM_ROWS]]), threads):
+            gram += part
+        vectors = alone(lambda: torch.linalg.eigh(gram.double())[1])
+        return np.ascontiguousarray(vectors.numpy()[:, ::-1], dtype=np.float32)
+
+    def few() -> NDArray[np.float32]:
+        rows = torch.from_numpy(unit_rows(x[sample])).double()
+        # Of a wide matrix the small product has the same eigenvalues; those of its null space are noise.
+        values, vectors = torch.linalg.eigh(rows @ rows.T)
+        kept = vectors[:, values > 1e-9 * (values.max() if len(values) else 0)].flip(1)
+        return np.ascontiguousarray(torch.linalg.qr(rows.T @ kept)[0].numpy(), dtype=np.float32)
+
+    return alone(few)
+
+
+def _gram(rows: FloatRows) -> torch.Tensor:
+    """(d, d)."""
+    import torch
+
+    unit = torch.from_numpy(unit_rows(rows))
+    return torch.mm(unit.T, unit)
 
 
 def _rest(prefix: NDArray[np.float32]) -> NDArray[np.float32]:

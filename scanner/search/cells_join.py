@@ -26,7 +26,8 @@ from scanner.search.pilot import Pilot, Piloting
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
 from scanner.search.strips import Strip, strips_of
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, RowReader, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, RowReader, joined
+from scanner.search.workers import in_order
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +36,8 @@ logger = logging.getLogger("scanner")
 
 TASK_PAIRS, LEAST_TASK_PAIRS = 1 << 22, 1 << 19
 """Comparisons of one task, about: small cells are put together. Fewer where memory is short, for all of them may be pairs."""
-WRITE_ROWS = 131_072
+ORDER_ROWS, WRITE_ROWS = 16_384, 131_072
+"""Rows put in order at once, and after which pages of what lies on disk are given back."""
 RELEASE_PAIRS = 1 << 24
 """Comparisons after which pages of what lies on disk are given back: they stay cached where there is room. The system maps
 sixteen pages where one is read, so four times as many comparisons had a gigabyte of them mapped."""
@@ -119,7 +121,7 @@ class CellsJoin:
         n, d = self.x.shape
         rotation = fit_rotation(
             self.x, self.threshold, seed=self.seed, width=self.width, precision=self._bounds.precision,
-            rounding=self._bounds.rounding,
+            rounding=self._bounds.rounding, threads=self.threads,
         )  # fmt: skip
         needed = estimate_memory(n, d, threads=self.threads)
         if needed > self.memory_bytes:
@@ -206,9 +208,13 @@ class CellsJoin:
 
     def _bounds_in_order(self, bounds: torch.Tensor, order: NDArray[np.int64], *, is_held: bool) -> torch.Tensor:
         out = self._bounds_matrix(bounds.shape[1], is_held=is_held)
-        for start in range(0, len(order), WRITE_ROWS):
-            out[start : start + WRITE_ROWS] = rows_at(bounds, order[start : start + WRITE_ROWS])
-            self._release()
+
+        def work(start: int) -> None:
+            out[start : start + ORDER_ROWS] = rows_at(bounds, order[start : start + ORDER_ROWS])
+
+        for start, _ in in_order(range(0, len(order), ORDER_ROWS), work, self.threads or 1):
+            if start % WRITE_ROWS == 0:
+                self._release()
         return out
 
     def _all_bounds(self, rotation: Rotation, *, is_held: bool) -> torch.Tensor:
@@ -231,8 +237,13 @@ class CellsJoin:
         num_cells = self.num_cells or choose_num_cells(n, rotation.width)
         chosen = np.sort(np.random.default_rng([self.seed, 2]).choice(n, size=sample_rows(n, num_cells), replace=False))
         step = max(1, tiles.BLOCK_BYTES // (4 * self.x.shape[1]))
-        prefixes = [rotation.bounds(unit_rows(self.x[chosen[s : s + step]]))[:, :-1] for s in range(0, len(chosen), step)]
-        prefix = np.concatenate([np.empty((0, max(1, rotation.width - 1)), np.float32), *prefixes])
+        prefix = np.empty((len(chosen), max(1, rotation.width - 1)), np.float32)
+
+        def work(start: int) -> None:
+            prefix[start : start + step] = rotation.bounds(unit_rows(self.x[chosen[start : start + step]]))[:, :-1]
+
+        for _ in in_order(range(0, len(chosen), step), work, self.threads or 1):
+            pass
         release(self.x)
         centres = fit_centres(prefix, num_cells, seed=self.seed, threads=self.threads or 1)
         return Scores(centres, self._bounds.dtype), len(centres)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.search.tiles import in_order
+from scanner.search.workers import in_order
 
 TASK_PAIRS = 1 << 22
 """Pairs of one task, at most: what is found of them is in memory at once."""

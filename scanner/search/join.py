@@ -24,7 +24,8 @@ from scanner.search.bits import rows_at
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.buffers import ThreadBuffers
 from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
-from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, in_order, joined
+from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, joined
+from scanner.search.workers import in_order
 
 if TYPE_CHECKING:
     import torch
@@ -119,7 +120,7 @@ class ThresholdJoin:
         sets = [self.x] if self.y is None else [self.x, self.y]
         rotation = fit_rotation(
             max(sets, key=len), self.threshold, seed=self.seed, width=self.width, precision=self.precision,
-            rounding=self._bounds.rounding,
+            rounding=self._bounds.rounding, threads=self.threads,
         )  # fmt: skip
         self.stats = JoinStats(width=rotation.width, precision=self.precision)
         pivots = None

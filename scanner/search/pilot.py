@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scanner.search import tiles
 from scanner.search.bits import rows_at
 from scanner.search.cells import Homes, Scores, choose_reach
-from scanner.search.tiles import Bounds, RowReader, in_order
+from scanner.search.tiles import Bounds, RowReader
+from scanner.search.workers import in_order
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,8 @@ MOVED_BEYOND, LEAST_MOVED, MOST_MOVED = 16, 1 << 15, 1 << 18
 """Pairs that are moved: so many that half of what may be missed is about ``MOVED_BEYOND`` of them, within limits."""
 GAP_ROWS = 4096
 """Pairs whose gaps are computed at once."""
+CELLS_A_TASK = 8
+"""That one thread compares before it reports."""
 PAIRS_A_TILE = 65_536
 """Kept of one tile, at random, where a giant group has more; they count for all."""
 
@@ -154,13 +157,17 @@ class Piloting:
         by_cell = np.argsort(cell, kind="stable")
         edges = np.searchsorted(cell[by_cell], np.arange(self.homes.num_cells + 1))
 
-        def work(cell: int) -> _Found:
-            visitors = rows[visitor[by_cell[edges[cell] : edges[cell + 1]]]]
-            start, stop = int(self.homes.starts[cell]), int(self.homes.starts[cell + 1])
-            step = tiles.TILE_COLUMNS
-            return _Found.joined([self._tile(visitors, np.arange(s, min(s + step, stop))) for s in range(start, stop, step)])
+        def work(first: int) -> _Found:
+            parts = []
+            for cell in range(first, min(first + CELLS_A_TASK, self.homes.num_cells)):
+                visitors = rows[visitor[by_cell[edges[cell] : edges[cell + 1]]]]
+                start, stop = int(self.homes.starts[cell]), int(self.homes.starts[cell + 1])
+                step = tiles.TILE_COLUMNS
+                parts += [self._tile(visitors, np.arange(s, min(s + step, stop))) for s in range(start, stop, step)]
+            return _Found.joined(parts)
 
-        return _Found.joined([part for _, part in in_order(range(self.homes.num_cells), work, self.threads)])
+        cells = range(0, self.homes.num_cells, CELLS_A_TASK)
+        return _Found.joined([part for _, part in in_order(cells, work, self.threads)])
 
     def _nearest_cells(self, places: NDArray[np.int64], num_cells: int) -> NDArray[np.int64]:
         """int64 (m, num_cells): the nearest of each place, its own among them."""

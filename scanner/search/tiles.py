@@ -1,16 +1,10 @@
-"""The unit of every join by bounds: one tile of bounds multiplied, looked at, and what it does not settle computed in full.
-
-Tiles are worked on by threads that each multiply on one core; their results come back in the order of the tasks, so the output of
-a join does not depend on the number of threads.
-"""
+"""The unit of every join by bounds: one tile of bounds multiplied, looked at, and what it does not settle computed in full."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +16,7 @@ from scanner.search.bounds import ROUNDING, Rotation
 from scanner.search.buffers import Buffer, ThreadBuffers
 from scanner.search.exact import cosines
 from scanner.search.threshold import FloatRows, PairBlock, unit_rows, widened
+from scanner.search.workers import in_order
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +49,6 @@ BF16_ROUNDING = 2**-7
 result, with as much again to spare."""
 
 PRECISIONS = ("auto", "fp32", "bf16")
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class RowReader(Protocol):
@@ -327,28 +319,3 @@ def joined(blocks: list[PairBlock]) -> PairBlock:
         right=np.concatenate([np.empty(0, np.int64), *(b.right for b in blocks)]),
         similarity=np.concatenate([np.empty(0, np.float32), *(b.similarity for b in blocks)]),
     )
-
-
-def in_order(tasks: Iterable[T], work: Callable[[T], R], threads: int) -> Iterator[tuple[T, R]]:
-    """Each task with its result, in the order of the tasks; never more than two results a thread wait to be fetched."""
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    with ThreadPoolExecutor(threads, initializer=_one_thread, thread_name_prefix="join") as pool:
-        try:
-            for task in tasks:
-                waiting.append((task, pool.submit(work, task)))
-                if len(waiting) > 2 * threads:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
-
-
-def _one_thread() -> None:
-    """Each worker multiplies alone: two threads on one small product gain nothing."""
-    import torch
-
-    torch.set_num_threads(1)

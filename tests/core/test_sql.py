@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import duckdb
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from scanner.core.schemas import EMPTY_UNTIL_WRITTEN, MADE_BY, TABLES
 from scanner.core.sql import check_reads_only, connect, execute, fetch_table, find_query, queries, query_rows, run_query
 from scanner.core.store import COMMIT_FILE, EXPORT_FILE, Store
 from scanner.core.vectors import to_column, to_matrix
+from scanner.core.views import MACROS
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -54,6 +56,14 @@ def test_float16_vectors_read_as_lists(store):
     with connect(store) as connection:
         rows = execute(connection, "select vec(embedding) from embeddings order by image_id").fetchall()
     assert np.array_equal(np.array([row[0] for row in rows], dtype=np.float32), vectors.astype(np.float32))
+
+
+def test_every_float16_number_reads_as_it_is():
+    every = np.arange(65_536, dtype=np.uint16)
+    with duckdb.connect() as connection:
+        connection.execute(MACROS)
+        read = connection.execute("select vec($bytes)", {"bytes": every.astype("<u2").tobytes()}).fetchone()
+    assert np.array_equal(np.array(read[0], np.float32), every.view(np.float16).astype(np.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize(
