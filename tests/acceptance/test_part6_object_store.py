@@ -93,6 +93,32 @@ def test_every_format_gives_the_tables_of_its_local_copy_through_faults(form, fo
     assert sum(proxy.injected.values()) >= 5
 
 
+@pytest.mark.parametrize(
+    ("pattern", "options", "num_images"),
+    [("openclipart-captioned/*.tar", (), 4896), ("noto-emoji-captioned/*.tar", (), 3543),
+     ("cifar10-jpeg/t*.tar", ("--encoder", "pixels", "--search", "cells", "--threshold", 0.99), 60_000)],
+)  # fmt: skip
+def test_a_whole_real_set_gives_the_tables_of_its_local_copy(pattern, options, num_images, shared, s3, tmp_path):
+    """Past what one part, one cell or one request holds: two sets of part 1 by default, and 60,000 photographs in cells."""
+    found = sorted((shared / "data").glob(pattern))
+    name = found[0].parent.name
+    for path in found:
+        s3.fs().put_file(str(path), f"{BUCKET}/real/{name}/{path.name}")
+    local = tmp_path / "set" / name
+    local.mkdir(parents=True)
+    for path in found:
+        (local / path.name).symlink_to(path)
+    run = f"{s3.url}/real-runs/{name}"
+    call("scan", local, "--out", tmp_path / "run", *options, "-q")
+    call("scan", f"{s3.url}/real/{name}", "--out", run, *options, "-q")
+    expected, got = tables_of(tmp_path / "run"), tables_of(run)
+    assert len(expected["images"]) == num_images
+    assert len(expected["groups"]) > 100
+    assert got.keys() == expected.keys()
+    for table, rows in expected.items():
+        assert got[table] == rows, table
+
+
 def test_all_kinds_of_faults_change_nothing(s3, proxy, remote_tars, expected):
     run = f"{s3.url}/runs/faults"
     proxy.rates = {name: 1.5 * rate for name, rate in RATES.items()}
