@@ -16,7 +16,7 @@ SEED = 607
 
 @pytest.mark.parametrize(
     ("pattern", "options", "num_images"),
-    [("openclipart-captioned/*.tar", (), 4896), ("noto-emoji-captioned/*.tar", (), 3543),
+    [("openclipart-captioned/*.tar", ("--encoder", "small"), 4896), ("noto-emoji-captioned/*.tar", ("--encoder", "small"), 3543),
      ("cifar10-jpeg/t*.tar", ("--encoder", "pixels", "--search", "cells", "--threshold", 0.99), 60_000)],
 )  # fmt: skip
 def test_a_whole_real_set_gives_the_tables_of_its_local_copy(pattern, options, num_images, shared, s3, tmp_path):
