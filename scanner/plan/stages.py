@@ -57,15 +57,15 @@ def embed(job: Job) -> StageCost:
 def verify(job: Job) -> StageCost:
     """Every image of a group is read and decoded again, and held against its representative; fills table ``groups``."""
     rates, preparation = job.rates, preparation_rate(job)
-    images, size, storage, worker = (
-        rates[name] for name in ("verify_images", "bytes_an_image", "storage", "decoder_process_bytes")
+    rows, size, storage, worker = (
+        rates[name] for name in ("verify_rows", "bytes_an_image", "storage", "decoder_process_bytes")
     )  # fmt: skip
     grouped = (rates["duplicate_share"], rates["images_a_group"])
-    decoding = job.num_grouped * images.value / preparation.value
+    seconds_an_image = 1 / preparation.value + 1 / (rows.value * job.machine.cores)
     return StageCost(
         stage="verify",
         work={
-            "cores": Work(seconds=decoding, rates=(preparation, images, size, *grouped)),
+            "cores": Work(seconds=job.num_grouped * seconds_an_image, rates=(preparation, rows, size, *grouped)),
             "storage": Work(seconds=job.num_grouped * size.value / storage.value, rates=(size, storage, *grouped)),
         },
         memory_bytes=job.machine.cores * worker.value,
