@@ -35,9 +35,9 @@ _TOP = """\
 <!-- Generated from scanner/plan/ by `make docs`. Edit that, not this. -->
 
 What a scan of ten million to five billion images would take, and where this program ends. **Nothing on this page was run at
-these sizes.** The largest search that was run is ten million planted embeddings, the largest whole scan 250,000 images, in 1.15 times
-what its plan had said ([benchmarks](../benchmarks/README.md)). All else is what `scanner plan` reckons ([plan.md](plan.md)) from a few measured rates and many assumed ones: take it for its
-order of magnitude.
+these sizes.** The largest search that was run is ten million planted embeddings, the largest whole scan 250,000 images, in
+1.15 times what its plan had said ([benchmarks](../benchmarks/README.md)). All else is what `scanner plan` reckons
+([plan.md](plan.md)) from a few measured rates and many assumed ones: take it for its order of magnitude.
 """
 _PASS = """\
 ## The pass on GPUs
