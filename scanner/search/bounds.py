@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768)
 """Widths that are tried. Multiples of 16: kernels of matrix products have no remainder to handle."""
 SAMPLE_ROWS = 4096
+WIDE = 1024
+"""Rows of more numbers than that have as many axes at most, more than any width that is tried, from a sample of as many rows: the
+time goes with the cube (minutes for 4,096)."""
 GRAM_ROWS = 1024
 """Of the sample, multiplied by one thread at once; the sum is the same for any number of threads."""
 PILOT_ROWS = 1024
@@ -187,6 +190,8 @@ def _principal_axes(x: FloatRows, sample: NDArray[np.int64], threads: int) -> ND
     import torch
 
     d = x.shape[1]
+    if d > WIDE:
+        sample = sample[:: -(-len(sample) // WIDE)]
     if len(sample) >= d:
         # The products decide which axes come first, not whether they are orthonormal: fp32 does for them.
         gram = torch.zeros((d, d), dtype=torch.float32)
