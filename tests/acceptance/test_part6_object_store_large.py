@@ -44,11 +44,11 @@ def test_two_hundred_thousand_embeddings_in_the_store_are_joined_as_beside_it(s3
         lists = pa.FixedSizeListArray.from_arrays(pa.array(part.ravel().astype(np.float32)), rows.shape[1])
         keys = [f"{number}-{i}" for i in range(len(part))]
         pq.write_table(pa.table({"key": keys, "embedding": lists}), folder / f"{number}.parquet")
-        s3.fs().put_file(str(folder / f"{number}.parquet"), f"{BUCKET}/vectors/{number}.parquet")
+        s3.fs().put_file(str(folder / f"{number}.parquet"), f"{BUCKET}/vectors/set/{number}.parquet")
     options = ("--format", "embeddings-parquet", "--search", "cells", "--recall", 0.999, "--memory", "2GB", "--threshold", 0.95)
     options += ("--scratch", tmp_path, "-q")
     call("scan", folder, "--out", tmp_path / "run", *options)
-    call("scan", f"s3://{BUCKET}/vectors", "--out", f"{s3.url}/vectors-run", *options)
+    call("scan", f"s3://{BUCKET}/vectors/set", "--out", f"{s3.url}/vectors-run", *options)
     expected, got = tables_of(tmp_path / "run"), tables_of(f"{s3.url}/vectors-run")
     assert len(expected["neighbors"]) == len(rows)
     assert len(expected["groups"]) > 10_000
