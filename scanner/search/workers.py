@@ -1,8 +1,8 @@
 """Threads that each multiply on one core; what they make comes in the order of the tasks, however many there are.
 
-Everything that multiplies here does so in torch and in such a thread, alone as it may be. A library's own threads spin while they
-wait for one another: on two cores of which another program held one, OpenBLAS took four seconds over the axes of 512 numbers that
-one thread finds in a twentieth.
+What multiplies much does so in torch and in such a thread, alone as it may be (but for the k-means of faiss). A library's own
+threads spin while they wait for one another: on two cores of which another program held one, OpenBLAS took four seconds over
+the axes of 512 numbers that one thread finds in a twentieth.
 """
 
 from __future__ import annotations
