@@ -190,7 +190,7 @@ def _principal_axes(x: FloatRows, sample: NDArray[np.int64], threads: int) -> ND
     import torch
 
     d = x.shape[1]
-    if d > WIDE:
+    if d > WIDE and len(sample):
         sample = sample[:: -(-len(sample) // WIDE)]
     if len(sample) >= d:
         # The products decide which axes come first, not whether they are orthonormal: fp32 does for them.

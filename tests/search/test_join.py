@@ -45,6 +45,13 @@ def test_the_bound_saves_most_of_the_work_on_either_background(background):
     assert run.stats.num_candidates - len(found) < 0.003 * run.stats.num_compared
 
 
+@pytest.mark.parametrize("d", [8, 4608])
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_sets_of_hardly_any_rows(n, d):
+    x = np.ones((n, d), dtype=np.float32)
+    assert collect(join_pairs(x, 0.9)).keys() == ({(0, 1)} if n == 2 else set())
+
+
 def test_no_bound_is_below_its_cosine():
     rng = np.random.default_rng(3)
     for x in (planted(500, 96), np.eye(64, dtype=np.float32), rng.random((300, 128), np.float32), planted(40, 4608)):
