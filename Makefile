@@ -19,8 +19,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup
 	$(BIN)/scanner demo --out $(DEMO)
 
+# Two processes, each test file in one: most of what a test does is done by one thread.
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 acceptance: setup
 	$(BIN)/pytest -m acceptance tests/acceptance -rs -s
