@@ -25,7 +25,7 @@ from scanner.search.cells import Scores, choose_num_cells, find_guests, find_hom
 from scanner.search.pilot import Pilot, Piloting
 from scanner.search.scratch import ScratchRows, release, scratch_matrix
 from scanner.search.strips import Strip, strips_of
-from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
+from scanner.search.threshold import FloatRows, PairBlock, check_threshold, divided, norms_of, unit_rows, widened
 from scanner.search.tiles import Bounds, GivenRows, RowReader, joined
 from scanner.search.workers import in_order
 
@@ -220,12 +220,15 @@ class CellsJoin:
     def _all_bounds(self, rotation: Rotation, *, is_held: bool) -> torch.Tensor:
         n, d = self.x.shape
         found = self._bounds_matrix(rotation.width, is_held=is_held)
+        self._norms = np.empty(n, np.float32)
         step = max(1, tiles.BLOCK_BYTES // (4 * d))
         buffers = ThreadBuffers()
 
         def work(start: int) -> None:
-            rows = self.x[start : start + step]
-            found[start : start + step] = self._bounds.of(unit_rows(rows, buffers["rows"].array(*rows.shape)), rotation)
+            given = self.x[start : start + step]
+            rows = widened(given, buffers["rows"].array(*given.shape))
+            self._norms[start : start + step] = norms = norms_of(rows)
+            found[start : start + step] = self._bounds.of(divided(rows, norms), rotation)
             self._release()
 
         for _ in in_order(range(0, n, step), work, self.threads or 1):
@@ -255,7 +258,7 @@ class CellsJoin:
         """
         n, d = self.x.shape
         if not isinstance(self.x, np.memmap) or 2 * n * d <= room:
-            return GivenRows(self.x, order, is_exact=self.is_exact), 0
+            return GivenRows(self.x, order, norms=None if self.is_exact else self._norms), 0
         place = np.empty(n, np.int64)
         place[order] = np.arange(n)
         rows = ScratchRows(self.scratch, num_rows=n, dim=d, is_exact=self.is_exact)
@@ -345,7 +348,7 @@ class CellsJoin:
 def estimate_memory(n: int, d: int, *, guests_a_row: float = 8.0, threads: int | None = None) -> int:
     """Upper estimate of the least that a join in cells holds beside its rows and bounds, which may lie on disk."""
     threads = threads or os.cpu_count() or 1
-    cells = int(n * (40 + guests_a_row * 20))
+    cells = int(n * (44 + guests_a_row * 20))
     tile = tiles.TILE_ROWS * tiles.TILE_COLUMNS
     worker = 45 * tile + 28 * tiles.CHECK_ROWS * d + 16 * (tiles.TILE_ROWS + tiles.TILE_COLUMNS) * d
     return cells + threads * max(worker, 3 * tiles.BLOCK_BYTES) + (2 * threads + 1) * LEAST_TASK_PAIRS * 20

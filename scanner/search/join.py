@@ -23,7 +23,7 @@ from scanner.search import tiles
 from scanner.search.bits import rows_at
 from scanner.search.bounds import Rotation, fit_rotation
 from scanner.search.buffers import ThreadBuffers
-from scanner.search.threshold import FloatRows, PairBlock, check_threshold, unit_rows
+from scanner.search.threshold import FloatRows, PairBlock, check_threshold, divided, norms_of, unit_rows, widened
 from scanner.search.tiles import Bounds, GivenRows, HeldRows, RowReader, joined
 from scanner.search.workers import in_order
 
@@ -209,7 +209,7 @@ def estimate_memory(n: int, d: int, *, m: int = 0, threads: int | None = None, m
     tile, strip = shape.rows * shape.columns, shape.rows * shape.strip_columns
     worker = 5 * tile + tile * 80 + strip * 40 + 8 * tiles.CHECK_ROWS * d
     waiting = (2 * threads + 1) * strip * 20
-    return bounds + unit + 16 * (n + m) + threads * max(worker, 2 * tiles.BLOCK_BYTES) + waiting
+    return bounds + unit + 20 * (n + m) + threads * max(worker, 2 * tiles.BLOCK_BYTES) + waiting
 
 
 def _lay_out(
@@ -232,11 +232,14 @@ def _lay_out(
         pivots = bounds.of(unit_rows(x[chosen]), rotation)[:, :-1].T.float()
     found = torch.empty((n, rotation.width), dtype=bounds.dtype)
     nearest = np.zeros(n, np.int64)
+    norms = np.empty(n, np.float32)
     buffers = ThreadBuffers()
 
     def prepare(start: int) -> None:
-        rows = x[start : start + step]
-        block = bounds.of(unit_rows(rows, buffers["rows"].array(*rows.shape)), rotation)
+        given = x[start : start + step]
+        rows = widened(given, buffers["rows"].array(*given.shape))
+        norms[start : start + step] = of_these = norms_of(rows)
+        block = bounds.of(divided(rows, of_these), rotation)
         found[start : start + step] = block
         if pivots.shape[1]:
             nearest[start : start + step] = torch.mm(block[:, :-1].float(), pivots).argmax(dim=1).numpy()
@@ -245,7 +248,7 @@ def _lay_out(
     for _ in in_order(range(0, n, step), prepare, threads):
         pass
     order = np.argsort(nearest, kind="stable")
-    rows: RowReader = GivenRows(x, order, is_exact=is_exact)
+    rows: RowReader = GivenRows(x, order, norms=None if is_exact else norms)
     if 4 * n * d <= budget:
         rows = HeldRows.of(x, order, is_exact=is_exact, threads=threads)
     return _Side(order=order, bounds=rows_at(found, order), rows=rows), pivots

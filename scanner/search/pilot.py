@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 PILOT_ROWS, MOST_PILOT_ROWS = 1024, 8192
-ENOUGH_ROWS = 100
+ENOUGH_ROWS, LEAST_MORE_ROWS = 100, 128
 """Rows of the first sample that should have a neighbour; where fewer have, more rows are drawn."""
 PILOT_AGAINST = 262_144
 """Rows that the first sample is compared with, at most; of a larger set a sample."""
@@ -123,13 +123,16 @@ class Piloting:
             others = np.sort(np.random.default_rng([self.seed, 4]).choice(n, size=PILOT_AGAINST, replace=False))
         parts: list[_Found] = []
         num_rows = num_found = 0
+        num_more = PILOT_ROWS
         while num_rows < min(len(drawn), MOST_PILOT_ROWS) and num_found < ENOUGH_ROWS:
-            rows = np.sort(drawn[num_rows : min(num_rows + max(PILOT_ROWS, num_rows), MOST_PILOT_ROWS)])
+            rows = np.sort(drawn[num_rows : min(num_rows + num_more, MOST_PILOT_ROWS)])
             num_rows += len(rows)
             blocks = range(0, len(others), tiles.TILE_COLUMNS)
             work = lambda at, rows=rows: self._tile(rows, others[at : at + tiles.TILE_COLUMNS])  # noqa: E731
             parts += [part for _, part in in_order(blocks, work, self.threads)]
             num_found = len(np.unique(np.concatenate([part.row for part in parts])))
+            # By the share so far, and some to spare.
+            num_more = min(num_rows, LEAST_MORE_ROWS + (ENOUGH_ROWS - num_found) * num_rows // max(1, num_found))
         return _Found.joined(parts), num_rows
 
     def _farthest(self, found: _Found, allowed: float) -> int:

@@ -69,14 +69,24 @@ def unit_rows(x: FloatRows, out: NDArray[np.float32] | None = None) -> NDArray[n
     scaled after they are widened. A row that is zero or not finite has no direction: it becomes zero and matches nothing.
     """
     rows = widened(x, out)
+    return divided(rows, norms_of(rows))
+
+
+def norms_of(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 (n,), of rows (n, d); infinite where a row has no direction."""
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.vecdot(rows, rows))
-    usable = np.isfinite(norms) & (norms > 0)
-    if usable.all():
+        norms: NDArray[np.float32] = np.sqrt(np.vecdot(rows, rows))
+    norms[~(np.isfinite(norms) & (norms > 0))] = np.inf
+    return norms
+
+
+def divided(rows: NDArray[np.float32], norms: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows (n, d) themselves, each by its norm (``norms_of``)."""
+    with np.errstate(invalid="ignore"):
         rows /= norms[:, None]
-    else:
-        rows[~usable] = 0
-        rows[usable] /= norms[usable, None]
+    aimless = np.isinf(norms)
+    if aimless.any():
+        rows[aimless] = 0
     return rows
 
 

@@ -15,7 +15,7 @@ from scanner.search.bits import rounded_down, sortable
 from scanner.search.bounds import ROUNDING, Rotation
 from scanner.search.buffers import Buffer, ThreadBuffers
 from scanner.search.exact import cosines
-from scanner.search.threshold import FloatRows, PairBlock, unit_rows, widened
+from scanner.search.threshold import FloatRows, PairBlock, divided, unit_rows, widened
 from scanner.search.workers import in_order
 
 if TYPE_CHECKING:
@@ -94,13 +94,17 @@ class GivenRows:
     Args:
         x: (n, d) float16 or float32.
         order: int64 (n,), the row at each place.
+        norms: float32 (n,), of the rows of x (``norms_of``), by which they are divided; None for an exact recheck, which wants
+            them as they are.
     """
 
-    def __init__(self, x: FloatRows, order: NDArray[np.int64], *, is_exact: bool) -> None:
-        self._x, self._order, self._convert = x, order, widened if is_exact else unit_rows
+    def __init__(self, x: FloatRows, order: NDArray[np.int64], *, norms: NDArray[np.float32] | None) -> None:
+        self._x, self._order, self._norms = x, order, norms
 
     def take(self, places: NDArray[np.int64], buffer: Buffer) -> NDArray[np.float32]:
-        return self._convert(self._x[self._order[places]], buffer.array(len(places), self._x.shape[1]))
+        at = self._order[places]
+        rows = widened(self._x[at], buffer.array(len(places), self._x.shape[1]))
+        return rows if self._norms is None else divided(rows, self._norms[at])
 
 
 Take: TypeAlias = Callable[[NDArray[np.int64], Buffer], NDArray[np.float32]]
@@ -162,13 +166,15 @@ class Bounds:
             offset: of the first column from the first row, where both are of one set: each pair is then seen once, row before
                 column.
         """
-        shift = offset if offset is not None and offset < len(rows) else None
+        # A tensor's own len() takes ten times as long as its shape.
+        num_rows, num_columns = rows.shape[0], columns.shape[0]
+        shift = offset if offset is not None and offset < num_rows else None
         seen, mask = self._candidates(rows, columns, shift)
         num_candidates = int(np.count_nonzero(mask))
         if not num_candidates:
             return TilePairs.none()
         some_columns = np.flatnonzero(mask.any(axis=0))
-        right, rank = take_columns(some_columns, self._buffers["right"]), _ranks(some_columns, len(columns))
+        right, rank = take_columns(some_columns, self._buffers["right"]), _ranks(some_columns, num_columns)
         found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))]
         for rows_alike in _rows_alike(
             mask, len(some_columns), num_candidates, most_rows=DIAGONAL_ROWS if shift is not None else len(mask)
@@ -190,7 +196,7 @@ class Bounds:
                     once = column + shift > row
                     row, column, similarity = row[once], column[once], similarity[once]
             else:
-                i, column = np.divmod(np.flatnonzero(part.reshape(-1)), len(columns))
+                i, column = np.divmod(np.flatnonzero(part.reshape(-1)), num_columns)
                 similarity = np.empty(len(i), np.float32)
                 for start in range(0, len(i), CHECK_ROWS):
                     block = slice(start, start + CHECK_ROWS)
@@ -208,19 +214,20 @@ class Bounds:
 
         The highest bound of each row is had in half the time of comparing all of them, and settles most rows.
         """
+        num_rows, num_columns = rows.shape[0], columns.shape[0]
         products = self.products(rows, columns)
-        shown: NDArray[np.float32] | NDArray[np.int16] = products.numpy()[: len(rows), : len(columns)]
-        seen = np.flatnonzero(products.amax(dim=1).numpy()[: len(rows)] >= self._cut)
-        if len(seen) * FEW < len(rows):
+        shown: NDArray[np.float32] | NDArray[np.int16] = products.numpy()[:num_rows, :num_columns]
+        seen = np.flatnonzero(products.amax(dim=1).numpy()[:num_rows] >= self._cut)
+        if len(seen) * FEW < num_rows:
             shown = shown[seen]
         else:
-            seen = np.arange(len(rows))
+            seen = np.arange(num_rows)
         mask: NDArray[np.bool_] = self._buffers["mask"].array(*shown.shape, dtype=np.bool_)
         np.greater_equal(shown, self._cut, out=mask)
         if shift is not None:
-            assert shift + len(columns) < 2**15
+            assert shift + num_columns < 2**15
             # Places in a tile fit into 16 bits, in which a million of them are compared in a fifth of the time.
-            mask &= np.arange(shift, shift + len(columns), dtype=np.int16) > seen.astype(np.int16)[:, None]
+            mask &= np.arange(shift, shift + num_columns, dtype=np.int16) > seen.astype(np.int16)[:, None]
         return seen, mask
 
     def _screen(self, left: NDArray[np.float32], right: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -240,7 +247,7 @@ class Bounds:
 
         rows, columns = self._padded(rows, PADDED_ROWS), self._padded(columns, PADDED_COLUMNS)
         bits = np.int16 if self.dtype == torch.bfloat16 else np.float32
-        held = self._buffers["products"].array(len(rows), len(columns), dtype=bits)
+        held = self._buffers["products"].array(rows.shape[0], columns.shape[0], dtype=bits)
         products = torch.from_numpy(held).view(self.dtype)
         torch.mm(rows, columns.T, out=products)
         return products.view(torch.int16) if self.dtype == torch.bfloat16 else products
@@ -249,11 +256,12 @@ class Bounds:
         """bf16: with rows up to a multiple of ``step``. A kernel is made and kept for every shape that it meets."""
         import torch
 
-        size = -(-len(block) // step) * step
-        if size == len(block) or block.dtype != torch.bfloat16:
+        num_rows = block.shape[0]
+        size = -(-num_rows // step) * step
+        if size == num_rows or block.dtype != torch.bfloat16:
             return block
         padded = torch.zeros((size, block.shape[1]), dtype=block.dtype)
-        padded[: len(block)] = block
+        padded[:num_rows] = block
         return padded
 
 

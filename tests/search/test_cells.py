@@ -66,13 +66,13 @@ def test_the_pilot_meets_the_recall_asked_for(background, recall):
 
 
 def test_rows_are_drawn_until_enough_have_a_neighbour(monkeypatch):
-    """One in thirty has: after two draws 68 of 2,048, after three more than a hundred."""
+    """One in thirty has: after two draws 68 of 2,048, of which the third makes a hundred and hardly more."""
     monkeypatch.setattr(pilot, "MOST_NEAR_ROWS", 0)
     x = np.random.default_rng(0).standard_normal((12_000, 64)).astype(np.float32)
     x[6000:6200] = x[:200] * 1.5
     run = CellsJoin(x=x, threshold=0.95, recall=0.9)
-    assert pilot.ENOUGH_ROWS <= run.stats.num_pilot_found < 200
-    assert run.stats.num_pilot_rows == 4096
+    assert pilot.ENOUGH_ROWS <= run.stats.num_pilot_found < 130
+    assert 2048 < run.stats.num_pilot_rows < 4096
 
 
 def test_of_a_giant_group_some_pairs_stand_for_all(monkeypatch):
