@@ -15,7 +15,7 @@ from scanner.images.geometry import fit
 from scanner.images.prepare import CHUNK_IMAGES, ImageLimits, ImagePreparer, prepare_image
 
 PREPROCESS = Preprocess(size=(32, 32))
-LIMITS = ImageLimits(timeout_s=10.0, memory_bytes=400 * 2**20)
+LIMITS = ImageLimits(timeout_s=60.0, memory_bytes=400 * 2**20)
 pytestmark = pytest.mark.timeout(120)
 
 
