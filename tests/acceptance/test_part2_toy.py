@@ -73,9 +73,11 @@ def test_the_curve_rises_with_k_and_the_control_does_not(toy_set, tmp_path):
     assert held_out.value <= 0.03
     by_k = {point.k: point.own for point in toy.points if point.group in ("unique", "planted")}
     assert list(by_k) == [1, 2, 4, 8, 16, 32, 64, 128, 256]
-    assert all(low.value <= high.value for low, high in pairwise(by_k.values()))
-    # Where it begins to rise, each step is more than the intervals leave open.
-    assert all(by_k[low].interval[1] < by_k[high].interval[0] for low, high in pairwise((16, 32, 64, 128, 256)))
+    assert all(low.interval[0] <= high.interval[1] for low, high in pairwise(by_k.values()))
+    # Where it begins to rise, each step is more than the intervals leave open, until nearly all is known by heart.
+    rising = [(by_k[low], by_k[high]) for low, high in pairwise((8, 16, 32, 64, 128, 256)) if by_k[low].value < 0.95]
+    assert len(rising) >= 3
+    assert all(low.interval[1] < high.interval[0] for low, high in rising)
 
 
 def test_without_its_duplicates_the_set_is_not_memorized(toy_set, tmp_path):

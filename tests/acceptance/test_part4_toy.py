@@ -115,8 +115,7 @@ def test_prompts_of_many_copies_are_found(run, prompts, truth):
     print(f"k >= {HIGH}: {Share(num_hits=sum(high), num_trials=len(high))}")
     print(f"k >= {2 * HIGH}: {Share(num_hits=sum(higher), num_trials=len(higher))}")
     assert np.mean(higher) >= 0.95
-    if np.mean(high) < 0.95:
-        pytest.xfail(f"k = {HIGH}: the model itself has not learnt them all by heart; found {sum(high)} of {len(high)}")
+    assert np.mean(high) >= 0.95
 
 
 def test_the_row_that_came_out_is_named_right(run, model, toy_set, truth):
