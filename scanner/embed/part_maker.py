@@ -142,8 +142,10 @@ class PartMaker:
         for ids, vectors in found:
             if ids:
                 rows.add_embeddings(ids, vectors)
-            bar.advance(rows.num_images - told)
-            told = rows.num_images
+            # Read once: the thread that reads adds to it meanwhile.
+            num_images = rows.num_images
+            bar.advance(num_images - told)
+            told = num_images
         bar.advance(rows.num_images - told)
         self._num_read += rows.num_images
         assert set(facts) == set(shards), "every shard of a part is accounted for"
