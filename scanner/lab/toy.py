@@ -58,8 +58,8 @@ CAPTION_DROPOUT = 0.1
 class Steps:
     """Updates of each training, of 16 images (crops of them, for most of the autoencoder's).
 
-    For the set that the models that ship were trained on (4,499 readable rows), all four take 160 minutes of one AVX2 core, side
-    by side on one thread each half of that by the clock: 13 steps of the autoencoder a second on crops and 4 on whole pictures, 4
+    For the set that the models that ship were trained on (4,499 readable rows), by their steps a second all four take 160 minutes
+    of one AVX2 core: 13 steps of the autoencoder a second on crops and 4 on whole pictures, 4
     of the UNet with its text encoder, 4 of the unconditional one.
 
     Attributes:

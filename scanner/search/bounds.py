@@ -25,7 +25,7 @@ from scanner.search.workers import alone, in_order
 if TYPE_CHECKING:
     import torch
 
-WIDTHS = (16, 32, 48, 64, 80, 96, 112, 128, 144, 160, 192, 256, 384, 512, 768)
+WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768)
 """Widths that are tried. Multiples of 16: kernels of matrix products have no remainder to handle."""
 FP32_WIDTHS = tuple(sorted({*WIDTHS, *range(24, 128, 8)}))
 """In fp32 a product takes as long as it is wide: 56 and 112 numbers took a twelfth less than 64 and 128 (a core with AVX2)."""
@@ -192,8 +192,8 @@ def _principal_axes(x: FloatRows, sample: NDArray[np.int64], threads: int) -> ND
     import torch
 
     d = x.shape[1]
-    if d > WIDE and len(sample):
-        sample = sample[:: -(-len(sample) // WIDE)]
+    if d > WIDE:
+        sample = sample[:: max(1, -(-len(sample) // WIDE))]
     if len(sample) >= d:
         # The products decide which axes come first, not whether they are orthonormal: fp32 does for them.
         gram = torch.zeros((d, d), dtype=torch.float32)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 PILOT_ROWS, MOST_PILOT_ROWS = 1024, 8192
 ENOUGH_ROWS, LEAST_MORE_ROWS = 100, 128
-"""Rows of the first sample that should have a neighbour; where fewer have, more rows are drawn."""
+"""Rows of the first sample that should have a neighbour; where fewer have, more rows are drawn, so many at
+least."""
 PILOT_AGAINST = 262_144
 """Rows that the first sample is compared with, at most; of a larger set a sample."""
 NEAREST_CELLS, MOST_NEAREST_CELLS = 16, 64

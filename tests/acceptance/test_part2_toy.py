@@ -76,7 +76,7 @@ def test_the_curve_rises_with_k_and_the_control_does_not(toy_set, tmp_path):
     assert all(low.interval[0] <= high.interval[1] for low, high in pairwise(by_k.values()))
     # Where it begins to rise, each step is more than the intervals leave open, until nearly all is known by heart.
     rising = [(by_k[low], by_k[high]) for low, high in pairwise((8, 16, 32, 64, 128, 256)) if by_k[low].value < 0.95]
-    assert len(rising) >= 3
+    assert len(rising) >= 2
     assert all(low.interval[1] < high.interval[0] for low, high in rising)
 
 
